@@ -1,0 +1,1 @@
+"""The service behind /api/ of the site hello."""
