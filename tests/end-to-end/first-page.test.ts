@@ -1,0 +1,229 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { gunzipSync } from "node:zlib";
+import { folderDigest, machineState } from "./machine.ts";
+import { ProjectCopy } from "./project-copy.ts";
+
+/** The main job from beginning to end, on a copy of the project: each step finds what the one before it left. */
+describe("from a clone to a page and back", () => {
+  const copy = new ProjectCopy({ portBase: 18080, addressRange: "198.18.64.0/18" });
+  const page = `http://hello.test.localhost:${copy.settings.ports.gateway}`;
+  const untouched = machineState(copy.settings.id, copy.folder);
+  let dropletId = "";
+
+  before(() => {
+    process.stderr.write(`end-to-end: the copy is ${copy.folder}\n`);
+  });
+
+  after(async () => {
+    await copy.chillbox(["down"]);
+    await copy.chillbox(["cloud", "stop"]);
+    copy.remove();
+  });
+
+  it("refuses a taken port before anything is made", async () => {
+    const server = createServer().listen(copy.settings.ports.api, "127.0.0.1");
+    await refusesAndChangesNothing(copy, /port 18081\b/);
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  it("refuses to work without root", async () => {
+    const outcome = await copy.run("setpriv", [
+      "--reuid=65534",
+      "--clear-groups",
+      process.execPath,
+      "cli/chillbox.mjs",
+      "up",
+    ]);
+    assert.notEqual(outcome.exitCode, 0);
+    assert.doesNotMatch(outcome.output, /\n\s+at /, "a stack trace is no answer for a person");
+    assert.equal(folderDigest(join(copy.folder, "state")), "absent");
+  });
+
+  it("puts the page online", async () => {
+    const outcome = await copy.chillbox(["up", "--yes"]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, new RegExp(page));
+    const answer = await fetch(page);
+    assert.equal(answer.status, 200);
+    assert.match(await answer.text(), /Hello from <span>chillbox/);
+    dropletId = await theDroplet(copy);
+  });
+
+  it("answers JSON under /api/ and counts on", async () => {
+    const first = await json(`${page}/api/`);
+    const second = await json(`${page}/api/`);
+    assert.equal(first.version, "1.0.0");
+    assert.equal(Number(second.visits), Number(first.visits) + 1);
+  });
+
+  it("serves the immutable bundle for a year", async () => {
+    const css = await fetch(page + (await bundleAddress(page)));
+    assert.equal(css.status, 200);
+    assert.equal(css.headers.get("cache-control"), "public, max-age=31536000, immutable");
+    assert.match(css.headers.get("content-type") ?? "", /^text\/css/);
+  });
+
+  it("answers for every name in domain_list and for no other", async () => {
+    const www = await fetch(`http://www.hello.test.localhost:${copy.settings.ports.gateway}`);
+    assert.equal(www.status, 200);
+    const other = await fetch(`http://other.test.localhost:${copy.settings.ports.gateway}`);
+    assert.equal(other.status, 404);
+  });
+
+  it("changes nothing the second time", async () => {
+    const outcome = await copy.chillbox(["up", "--yes"]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, /\d+ unchanged/);
+    assert.doesNotMatch(outcome.output, /\d+ (created|updated|replaced|deleted|changed)/);
+    assert.equal(await theDroplet(copy), dropletId);
+  });
+
+  it("works with plain pulumi in a person's shell", async () => {
+    const outcome = await copy.shell("pulumi preview --stack local --expect-no-changes --non-interactive");
+    assert.equal(outcome.exitCode, 0, outcome.output);
+  });
+
+  it("keeps no secret in the state", async () => {
+    const { output } = await copy.shell("pulumi stack export --stack local");
+    const secrets = knownSecrets(copy);
+    assert.ok(secrets.length >= 3);
+    for (const secret of secrets) {
+      assert.ok(!output.includes(secret), "pulumi stack export shows a secret");
+      assert.deepEqual(filesWith(join(copy.folder, "state"), secret), []);
+    }
+    assert.doesNotMatch(output, /PRIVATE KEY/);
+    assert.deepEqual(filesWith(join(copy.folder, "state"), "PRIVATE KEY"), []);
+    assert.deepEqual(filesWith(join(copy.folder, "state"), "#!/bin/sh"), []);
+  });
+
+  it("refuses a changed page under the same version", async () => {
+    copy.edit("sites/hello/root/index.html", "belongs to you", "belongs to you alone");
+    await refusesAndChangesNothing(copy, /version/i);
+  });
+
+  it("updates the site and leaves the droplet when the version is raised", async () => {
+    copy.write("sites/hello/VERSION", "1.1.0\n");
+    const outcome = await copy.chillbox(["up", "--yes"]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.match(await (await fetch(page)).text(), /belongs to you alone/);
+    assert.equal((await json(`${page}/api/`)).version, "1.1.0");
+    assert.equal(await theDroplet(copy), dropletId);
+  });
+
+  it("keeps the service's data across releases", async () => {
+    assert.ok(Number((await json(`${page}/api/`)).visits) > 3);
+  });
+
+  it("leaves the droplet when image or user-data change", async () => {
+    copy.edit("image/setup.sh", "\nset -eu\n", "\nset -eu\n# A change that gives another image.\n");
+    copy.edit("lib/first-boot.ts", "#!/bin/sh", "#!/bin/sh\\n# another first boot");
+    const outcome = await copy.chillbox(["up", "--yes"]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.equal(await theDroplet(copy), dropletId);
+    assert.equal((await fetch(page)).status, 200);
+  });
+
+  it("refuses a configuration key that does not exist", async () => {
+    const before = copy.read("Pulumi.local.yaml");
+    copy.write("Pulumi.local.yaml", before.replace("config:\n", "config:\n  chillbox:regoin: nyc3\n"));
+    await refusesAndChangesNothing(copy, /regoin[\s\S]*region/);
+    copy.write("Pulumi.local.yaml", before);
+  });
+
+  it("refuses a site file with a mistake", async () => {
+    copy.edit("sites/hello.site.json", '"server_name"', '"servername"');
+    await refusesAndChangesNothing(copy, /hello\.site\.json[\s\S]*server_name/);
+    copy.edit("sites/hello.site.json", '"servername"', '"server_name"');
+  });
+
+  it("refuses a release without a Makefile", async () => {
+    copy.edit("sites/hello.site.json", '"./hello"', '"./hello/api"');
+    await refusesAndChangesNothing(copy, /Makefile/);
+    copy.edit("sites/hello.site.json", '"./hello/api"', '"./hello"');
+  });
+
+  it("comes back after the local cloud was stopped", async () => {
+    assert.equal((await copy.chillbox(["cloud", "stop"])).exitCode, 0);
+    assert.equal((await copy.chillbox(["cloud", "start"])).exitCode, 0);
+    await answersWithin(page, 30_000);
+    assert.equal(await theDroplet(copy), dropletId);
+  });
+
+  it("takes everything down and leaves nothing", async () => {
+    const outcome = await copy.chillbox(["down"]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.deepEqual(machineState(copy.settings.id, copy.folder), untouched);
+    const { output } = await copy.shell("pulumi stack export --stack local 2>&1 || true");
+    assert.doesNotMatch(output, /digitalocean:/);
+  });
+});
+
+async function refusesAndChangesNothing(copy: ProjectCopy, message: RegExp): Promise<void> {
+  const state = () => ({
+    machine: machineState(copy.settings.id, copy.folder),
+    state: folderDigest(join(copy.folder, "state")),
+    artifacts: folderDigest(join(copy.folder, ".chillbox", "artifacts")),
+  });
+  const before = state();
+  const outcome = await copy.chillbox(["up", "--yes"]);
+  assert.notEqual(outcome.exitCode, 0, "it should have been refused");
+  assert.match(outcome.output, message);
+  assert.doesNotMatch(outcome.output, /\n\s+at .*:\d+:\d+/, "a stack trace is no answer for a person");
+  assert.deepEqual(state(), before);
+}
+
+async function theDroplet(copy: ProjectCopy): Promise<string> {
+  const credentials = JSON.parse(copy.read(".chillbox/cloud/credentials.json")) as { token: string };
+  const answer = await fetch(`${copy.settings.apiEndpoint}/v2/droplets`, {
+    headers: { Authorization: `Bearer ${credentials.token}` },
+  });
+  const { droplets } = (await answer.json()) as { droplets: { id: number }[] };
+  assert.equal(droplets.length, 1);
+  return String(droplets[0]?.id);
+}
+
+async function json(address: string): Promise<Record<string, unknown>> {
+  const answer = await fetch(address);
+  assert.equal(answer.status, 200, address);
+  return (await answer.json()) as Record<string, unknown>;
+}
+
+async function bundleAddress(page: string): Promise<string> {
+  const match = /href="(\/immutable\/assets\/[0-9a-f]{32}\/hello\.css)"/.exec(await (await fetch(page)).text());
+  assert.ok(match?.[1], "the page names its style sheet");
+  return match[1];
+}
+
+/** Values that must never be readable: the local cloud's credentials and the passphrase of the stack. */
+function knownSecrets(copy: ProjectCopy): string[] {
+  const credentials = JSON.parse(copy.read(".chillbox/cloud/credentials.json")) as Record<string, string>;
+  return [credentials.token, credentials.spacesSecretKey, copy.read(".chillbox/passphrase").trim()].filter(
+    (secret) => secret !== undefined,
+  );
+}
+
+/** Files below a folder whose content, plain or unpacked, holds the text. */
+function filesWith(folder: string, text: string): string[] {
+  return readdirSync(folder, { recursive: true })
+    .map((name) => join(folder, String(name)))
+    .filter((path) => statSync(path).isFile() && unpacked(path).includes(text));
+}
+
+function unpacked(path: string): string {
+  const content = readFileSync(path);
+  return (path.endsWith(".gz") ? gunzipSync(content) : content).toString("latin1");
+}
+
+async function answersWithin(address: string, milliseconds: number): Promise<void> {
+  const end = Date.now() + milliseconds;
+  while (Date.now() < end) {
+    const answer = await fetch(address).catch(() => undefined);
+    if (answer?.status === 200) return;
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  assert.fail(`${address} did not answer within ${milliseconds / 1000} s`);
+}

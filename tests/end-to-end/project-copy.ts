@@ -1,0 +1,97 @@
+import { execFileSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
+
+const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+
+/** What a finished command printed. */
+export interface Outcome {
+  readonly exitCode: number;
+  /** stdout and stderr, interleaved as a person sees them. */
+  readonly output: string;
+}
+
+/** A copy of the project with its own state, ports and addresses, beside whatever the clone itself is running. */
+export class ProjectCopy {
+  readonly folder: string;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly settings;
+
+  /** @param options.portBase first of the copy's ports; @param options.addressRange of its droplets, apart from every other copy's. */
+  constructor(options: { portBase: number; addressRange: string }) {
+    this.folder = mkdtempSync(join(tmpdir(), "chillbox-end-to-end-"));
+    copyTrackedFiles(this.folder);
+    symlinkSync(join(repository, "node_modules"), join(this.folder, "node_modules"));
+    this.environment = {
+      ...withoutChillboxVariables(process.env),
+      CHILLBOX_HOME: join(this.folder, ".chillbox"),
+      CHILLBOX_PORT_BASE: String(options.portBase),
+      CHILLBOX_ADDRESS_RANGE: options.addressRange,
+    };
+    this.settings = localCloudSettings(this.environment);
+  }
+
+  /** Runs `npx chillbox ARGUMENTS` in the copy; never throws for an exit code. */
+  chillbox(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+    return this.run("node", ["cli/chillbox.mjs", ...args], environment);
+  }
+
+  /** Runs a shell line in which `pulumi` is the copy's own, as after `eval "$(npx chillbox env)"`. */
+  shell(line: string): Promise<Outcome> {
+    return this.run("sh", ["-c", `eval "$(node cli/chillbox.mjs env)" && ${line}`]);
+  }
+
+  async run(command: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+    const result = await execa(command, args, {
+      cwd: this.folder,
+      env: { ...this.environment, ...environment },
+      extendEnv: false,
+      all: true,
+      reject: false,
+      stdin: "ignore",
+      timeout: 900_000,
+    });
+    return { exitCode: result.exitCode ?? 1, output: result.all ?? "" };
+  }
+
+  /** Replaces text in one of the copy's files; fails when the text is not there, so that a test can't pass by accident. */
+  edit(file: string, from: string, to: string): void {
+    const path = join(this.folder, file);
+    const text = readFileSync(path, "utf8");
+    if (!text.includes(from)) throw new Error(`${file} does not contain ${JSON.stringify(from)}`);
+    writeFileSync(path, text.replace(from, to));
+  }
+
+  read(file: string): string {
+    return readFileSync(join(this.folder, file), "utf8");
+  }
+
+  write(file: string, text: string): void {
+    mkdirSync(dirname(join(this.folder, file)), { recursive: true });
+    writeFileSync(join(this.folder, file), text);
+  }
+
+  remove(): void {
+    if (existsSync(this.folder)) rmSync(this.folder, { recursive: true });
+  }
+}
+
+function copyTrackedFiles(target: string): void {
+  const files = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], {
+    cwd: repository,
+  })
+    .toString()
+    .split("\0")
+    .filter((file) => file !== "" && existsSync(join(repository, file)));
+  for (const file of files) cpSync(join(repository, file), join(target, file), { recursive: true });
+}
+
+function withoutChillboxVariables(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !/^(CHILLBOX|PULUMI|HTTP_PROXY$)/.test(name)),
+  );
+}
