@@ -100,6 +100,21 @@ describe("from a clone to a page and back", () => {
     assert.deepEqual(filesWith(join(copy.folder, "state"), "#!/bin/sh"), []);
   });
 
+  it("adds the README's first site, and removes it with its file", async () => {
+    const outcome = await copy.run("sh", ["-euc", readmeBlock(copy, "## Your first site")]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    const shop = page.replace("hello.test", "shop.test");
+    assert.equal((await fetch(shop)).status, 200);
+    assert.equal((await json(`${shop}/api/`)).visits, 1);
+    assert.equal((await fetch(page)).status, 200);
+
+    copy.delete("sites/shop.site.json");
+    const removal = await copy.chillbox(["up", "--yes"]);
+    assert.equal(removal.exitCode, 0, removal.output);
+    assert.equal((await fetch(shop)).status, 404);
+    assert.equal((await fetch(page)).status, 200);
+  });
+
   it("refuses a changed page under the same version", async () => {
     copy.edit("sites/hello/root/index.html", "belongs to you", "belongs to you alone");
     await refusesAndChangesNothing(copy, /version/i);
@@ -196,6 +211,16 @@ async function bundleAddress(page: string): Promise<string> {
   const match = /href="(\/immutable\/assets\/[0-9a-f]{32}\/hello\.css)"/.exec(await (await fetch(page)).text());
   assert.ok(match?.[1], "the page names its style sheet");
   return match[1];
+}
+
+/** The first shell block below a heading of the README: what a newcomer types. */
+function readmeBlock(copy: ProjectCopy, heading: string): string {
+  const block = copy
+    .read("README.md")
+    .split(heading)[1]
+    ?.match(/```sh\n([\s\S]*?)```/)?.[1];
+  assert.ok(block, `README.md has no shell block under "${heading}"`);
+  return block;
 }
 
 /** Values that must never be readable: the local cloud's credentials and the passphrase of the stack. */

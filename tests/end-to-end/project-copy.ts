@@ -75,6 +75,11 @@ export class ProjectCopy {
     writeFileSync(join(this.folder, file), text);
   }
 
+  delete(file: string): void {
+    rmSync(join(this.folder, file));
+  }
+
+  /** Removes the whole copy. */
   remove(): void {
     if (existsSync(this.folder)) rmSync(this.folder, { recursive: true });
   }
