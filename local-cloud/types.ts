@@ -100,6 +100,8 @@ export interface Zones {
   holds(name: string): boolean;
   /** Records for a fully qualified name without trailing dot, CNAMEs not followed. */
   lookup(name: string): readonly DnsAnswer[];
+  /** Every fully qualified name that has a record, without trailing dot. */
+  names(): readonly string[];
 }
 
 export interface DnsAnswer {
