@@ -4,8 +4,10 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
+import { openInBrowser } from "./browser.ts";
+import { get } from "./get.ts";
 import { folderDigest, machineState } from "./machine.ts";
-import { ProjectCopy } from "./project-copy.ts";
+import { ProjectCopy, repository } from "./project-copy.ts";
 
 /** The main job from beginning to end, on a copy of the project: each step finds what the one before it left. */
 describe("from a clone to a page and back", () => {
@@ -47,9 +49,9 @@ describe("from a clone to a page and back", () => {
     const outcome = await copy.chillbox(["up", "--yes"]);
     assert.equal(outcome.exitCode, 0, outcome.output);
     assert.match(outcome.output, new RegExp(page));
-    const answer = await fetch(page);
+    const answer = await get(page);
     assert.equal(answer.status, 200);
-    assert.match(await answer.text(), /Hello from <span>chillbox/);
+    assert.match(answer.text, /Hello from <span>chillbox/);
     dropletId = await theDroplet(copy);
   });
 
@@ -61,16 +63,26 @@ describe("from a clone to a page and back", () => {
   });
 
   it("serves the immutable bundle for a year", async () => {
-    const css = await fetch(page + (await bundleAddress(page)));
+    const css = await get(page + (await bundleAddress(page)));
     assert.equal(css.status, 200);
-    assert.equal(css.headers.get("cache-control"), "public, max-age=31536000, immutable");
-    assert.match(css.headers.get("content-type") ?? "", /^text\/css/);
+    assert.equal(css.headers["cache-control"], "public, max-age=31536000, immutable");
+    assert.match(css.headers["content-type"] ?? "", /^text\/css/);
+  });
+
+  it("looks right in a browser", async () => {
+    const artifact = join(repository, ".chillbox", "test-artifacts", "hello.png");
+    const shown = await openInBrowser(page, artifact);
+    assert.deepEqual(shown.errors, []);
+    assert.equal(shown.title, "Hello from chillbox");
+    assert.match(shown.apiText, /^Hello from your own server\. Visit number \d+/);
+    assert.equal(shown.cardBorder, "solid", "the style sheet was applied");
+    assert.ok(statSync(artifact).size > 10_000);
   });
 
   it("answers for every name in domain_list and for no other", async () => {
-    const www = await fetch(`http://www.hello.test.localhost:${copy.settings.ports.gateway}`);
+    const www = await get(`http://www.hello.test.localhost:${copy.settings.ports.gateway}`);
     assert.equal(www.status, 200);
-    const other = await fetch(`http://other.test.localhost:${copy.settings.ports.gateway}`);
+    const other = await get(`http://other.test.localhost:${copy.settings.ports.gateway}`);
     assert.equal(other.status, 404);
   });
 
@@ -104,15 +116,15 @@ describe("from a clone to a page and back", () => {
     const outcome = await copy.run("sh", ["-euc", readmeBlock(copy, "## Your first site")]);
     assert.equal(outcome.exitCode, 0, outcome.output);
     const shop = page.replace("hello.test", "shop.test");
-    assert.equal((await fetch(shop)).status, 200);
+    assert.equal((await get(shop)).status, 200);
     assert.equal((await json(`${shop}/api/`)).visits, 1);
-    assert.equal((await fetch(page)).status, 200);
+    assert.equal((await get(page)).status, 200);
 
     copy.delete("sites/shop.site.json");
     const removal = await copy.chillbox(["up", "--yes"]);
     assert.equal(removal.exitCode, 0, removal.output);
-    assert.equal((await fetch(shop)).status, 404);
-    assert.equal((await fetch(page)).status, 200);
+    assert.equal((await get(shop)).status, 404);
+    assert.equal((await get(page)).status, 200);
   });
 
   it("refuses a changed page under the same version", async () => {
@@ -124,7 +136,7 @@ describe("from a clone to a page and back", () => {
     copy.write("sites/hello/VERSION", "1.1.0\n");
     const outcome = await copy.chillbox(["up", "--yes"]);
     assert.equal(outcome.exitCode, 0, outcome.output);
-    assert.match(await (await fetch(page)).text(), /belongs to you alone/);
+    assert.match((await get(page)).text, /belongs to you alone/);
     assert.equal((await json(`${page}/api/`)).version, "1.1.0");
     assert.equal(await theDroplet(copy), dropletId);
   });
@@ -139,7 +151,7 @@ describe("from a clone to a page and back", () => {
     const outcome = await copy.chillbox(["up", "--yes"]);
     assert.equal(outcome.exitCode, 0, outcome.output);
     assert.equal(await theDroplet(copy), dropletId);
-    assert.equal((await fetch(page)).status, 200);
+    assert.equal((await get(page)).status, 200);
   });
 
   it("refuses a configuration key that does not exist", async () => {
@@ -202,13 +214,14 @@ async function theDroplet(copy: ProjectCopy): Promise<string> {
 }
 
 async function json(address: string): Promise<Record<string, unknown>> {
-  const answer = await fetch(address);
+  const answer = await get(address);
   assert.equal(answer.status, 200, address);
-  return (await answer.json()) as Record<string, unknown>;
+  return JSON.parse(answer.text) as Record<string, unknown>;
 }
 
 async function bundleAddress(page: string): Promise<string> {
-  const match = /href="(\/immutable\/assets\/[0-9a-f]{32}\/hello\.css)"/.exec(await (await fetch(page)).text());
+  const { text } = await get(page);
+  const match = /href="(\/immutable\/assets\/[0-9a-f]{32}\/hello\.css)"/.exec(text);
   assert.ok(match?.[1], "the page names its style sheet");
   return match[1];
 }
@@ -246,7 +259,7 @@ function unpacked(path: string): string {
 async function answersWithin(address: string, milliseconds: number): Promise<void> {
   const end = Date.now() + milliseconds;
   while (Date.now() < end) {
-    const answer = await fetch(address).catch(() => undefined);
+    const answer = await get(address).catch(() => undefined);
     if (answer?.status === 200) return;
     await new Promise((resolve) => setTimeout(resolve, 250));
   }

@@ -6,7 +6,8 @@ import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
 
-const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+/** The clone that is tested. */
+export const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
 /** What a finished command printed. */
 export interface Outcome {
