@@ -1,0 +1,80 @@
+import type { Client, ClientChannel } from "ssh2";
+import type { Call } from "../plugin/plugin.ts";
+import type { Properties } from "../plugin/wire.ts";
+import { type Connection, dial } from "./connection.ts";
+import { collectOutput, commandError, type Output, previousOutputs } from "./output.ts";
+
+/**
+ * Runs a command on another host over ssh.
+ * @returns stdout and stderr without one trailing newline.
+ * @throws when the host cannot be reached, does not accept a variable of `environment`, or the command does not end with status 0.
+ */
+export async function runRemotely(
+  command: string,
+  inputs: Properties,
+  previous: Properties,
+  call: Call,
+): Promise<Properties> {
+  const client = await dial(inputs.connection as Connection, call);
+  try {
+    const environment = (inputs.environment as Record<string, string> | undefined) ?? {};
+    const extra = previousOutputs(inputs, previous);
+    const refused = await refusedVariables(client, { ...environment, ...extra });
+    const missing = Object.keys(environment).find((name) => refused.has(name));
+    if (missing !== undefined) {
+      throw new Error(`the host refused variable ${missing}: name it in AcceptEnv of its sshd_config`);
+    }
+    if (Object.keys(extra).some((name) => refused.has(name))) {
+      call.warn("the host refused the last outputs (PULUMI_COMMAND_STDOUT): set addPreviousOutputInEnv to false");
+    }
+    const output = collectOutput(inputs.logging, call);
+    const channel = await open(client, command, { ...environment, ...extra });
+    const cause = await finished(channel, inputs.stdin as string | undefined, output);
+    if (cause !== undefined) {
+      throw commandError(cause, command, output);
+    }
+    return { ...output.streams };
+  } finally {
+    client.end();
+  }
+}
+
+/** ssh2 does not tell whether sshd took a variable, so that the host is asked with a command of its own. */
+async function refusedVariables(client: Client, variables: Readonly<Record<string, string>>): Promise<Set<string>> {
+  const names = Object.keys(variables);
+  if (names.length === 0) {
+    return new Set();
+  }
+  const channel = await open(client, "env", variables);
+  const chunks: Buffer[] = [];
+  channel.on("data", (chunk: Buffer) => chunks.push(chunk));
+  channel.stderr.resume();
+  await new Promise((resolve) => channel.once("close", resolve).end());
+  const found = Buffer.concat(chunks).toString().split("\n");
+  return new Set(names.filter((name) => !found.some((line) => line.startsWith(`${name}=`))));
+}
+
+function open(client: Client, command: string, env: Readonly<Record<string, string>>): Promise<ClientChannel> {
+  return new Promise((resolve, reject) => {
+    client.once("close", () => reject(new Error("the connection was closed")));
+    client.exec(command, { env: { ...env } }, (error, channel) => (error ? reject(error) : resolve(channel)));
+  });
+}
+
+/** Feeds a command and waits for its end; the cause when it was not by status 0. */
+function finished(channel: ClientChannel, stdin: string | undefined, output: Output): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let end: string | undefined = "remote command exited without exit status or exit signal";
+    channel.on("data", output.stdout);
+    channel.stderr.on("data", output.stderr);
+    channel.on("error", () => undefined);
+    channel.on("exit", (code: number | null, name?: string) => {
+      end = code === 0 ? undefined : `Process exited with ${code === null ? `signal ${name}` : `status ${code}`}`;
+    });
+    channel.once("close", () => {
+      output.finish();
+      resolve(end);
+    });
+    channel.end(stdin ?? "");
+  });
+}
