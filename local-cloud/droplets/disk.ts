@@ -1,0 +1,58 @@
+import { mkdir, open, rename, rm, truncate } from "node:fs/promises";
+import { dirname } from "node:path";
+import { run, tryRun } from "../run.ts";
+
+/**
+ * Makes a droplet's disk: a sparse copy of the image, as large as the plan says, its file system grown to fill it. The image's own way
+ * of growing needs a block device, which a droplet in namespaces does not see.
+ * @throws Error when the image holds no ext4 file system straight on the disk or is larger than the plan's disk.
+ */
+export async function makeDisk(imagePath: string, diskPath: string, diskGiB: number): Promise<void> {
+  await requireExt4(imagePath);
+  await mkdir(dirname(diskPath), { recursive: true, mode: 0o700 });
+  const temporary = `${diskPath}.new`;
+  await rm(temporary, { force: true });
+  await run("cp", ["--sparse=always", "--reflink=auto", imagePath, temporary]);
+  const bytes = diskGiB * 1024 ** 3;
+  const handle = await open(temporary, "r+");
+  const { size } = await handle.stat();
+  await handle.close();
+  if (size > bytes) {
+    await rm(temporary, { force: true });
+    throw new Error(`the image is larger than the plan's disk of ${diskGiB} GiB`);
+  }
+  await truncate(temporary, bytes);
+  await checkDisk(temporary, true);
+  await run("resize2fs", [temporary]);
+  await rename(temporary, diskPath);
+}
+
+/**
+ * Mends the file system as a machine does at boot (the journal is replayed, what is safe is corrected).
+ * @param thorough checks it even when it is marked clean.
+ */
+export async function checkDisk(diskPath: string, thorough = false): Promise<void> {
+  const result = await tryRun("e2fsck", [thorough ? "-fp" : "-p", diskPath]);
+  if (result.code >= 4) {
+    throw new Error(`the file system on ${diskPath} cannot be mended: ${result.stdout.trim()} ${result.stderr.trim()}`);
+  }
+}
+
+/** Offset and value of ext4's magic number, little endian. */
+const magicOffset = 1024 + 56;
+const magic = 0xef53;
+
+async function requireExt4(imagePath: string): Promise<void> {
+  const handle = await open(imagePath, "r");
+  try {
+    const buffer = Buffer.alloc(2);
+    await handle.read(buffer, 0, 2, magicOffset);
+    if (buffer.readUInt16LE() !== magic) {
+      throw new Error(
+        `${imagePath} has no ext4 file system straight on the disk: droplets in namespaces boot no other image`,
+      );
+    }
+  } finally {
+    await handle.close();
+  }
+}
