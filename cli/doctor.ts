@@ -1,0 +1,79 @@
+import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { packagesToRun, packagesToTest } from "../toolchain/debian-packages.ts";
+import { lookForTools } from "../toolchain/setup.ts";
+import { missingPackages } from "../toolchain/tools/debian-packages.ts";
+import { allTools, toRun, toTest } from "../toolchain/tools/index.ts";
+
+/** One line of the report. */
+interface Finding {
+  readonly name: string;
+  readonly version: string;
+  readonly source: string;
+  readonly path: string;
+  readonly neededFor: "npm run up" | "npm test";
+  /** What is missing, for tools of several parts. */
+  readonly missing?: readonly string[];
+}
+
+/** Prints what there is of every tool; the exit code is 1 when something is missing that `npm run up` needs. */
+export async function examine(json: boolean): Promise<void> {
+  const findings = await collect();
+  const missing = findings.filter((finding) => finding.source === "missing");
+  if (json) {
+    process.stdout.write(`${JSON.stringify(findings, undefined, 2)}\n`);
+  } else {
+    printTable(findings);
+    for (const need of ["npm run up", "npm test"] as const) {
+      const names = missing
+        .filter((finding) => finding.neededFor === need)
+        .flatMap((each) => each.missing ?? [each.name]);
+      if (names.length > 0) process.stdout.write(`\n\`${need}\` will bring: ${names.join(", ")}\n`);
+    }
+  }
+  if (missing.some((finding) => finding.neededFor === "npm run up")) process.exitCode = 1;
+}
+
+async function collect(): Promise<Finding[]> {
+  const settings = localCloudSettings();
+  const found = await lookForTools({ needs: toTest, settings });
+  const absent: Record<string, string[]> = {
+    "debian-packages": (await missingPackages(packagesToRun)).map((each) => each.name),
+    "debian-packages-to-test": (await missingPackages(packagesToTest)).map((each) => each.name),
+  };
+  const node: Finding = {
+    name: "node",
+    version: process.versions.node,
+    source: process.execPath.includes("/chillbox/node/") ? "installed" : "path",
+    path: process.execPath,
+    neededFor: "npm run up",
+  };
+  const others = allTools.map((tool): Finding => {
+    const answer = found[tool.name];
+    const parts = absent[tool.name] ?? [];
+    return {
+      name: tool.name,
+      version: answer?.version ?? tool.version,
+      source: answer?.source ?? "missing",
+      path: answer?.path ?? "",
+      neededFor: toRun.includes(tool.name) ? "npm run up" : "npm test",
+      ...(parts.length > 0 ? { missing: parts } : {}),
+    };
+  });
+  return [node, ...others];
+}
+
+function printTable(findings: readonly Finding[]): void {
+  const rows = [
+    ["tool", "version", "from", "where"],
+    ...findings.map((each) => [each.name, each.version, each.source, each.path]),
+  ];
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  for (const row of rows) {
+    process.stdout.write(
+      `${row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd()}\n`,
+    );
+  }
+}

@@ -1,0 +1,57 @@
+import { delimiter, dirname, join } from "node:path";
+import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import type { Tools } from "./tool.ts";
+
+/** File with the passphrase of stack `local`. */
+export function passphraseFile(settings: LocalCloudSettings): string {
+  return join(settings.home, "passphrase");
+}
+
+/** Folder of the `pulumi` wrapper and the language host. */
+export function binFolder(settings: LocalCloudSettings): string {
+  return join(settings.home, "bin");
+}
+
+/** PULUMI_HOME of this copy: plugins, official ones by link or stand-ins. */
+export function pulumiHome(settings: LocalCloudSettings): string {
+  return join(settings.home, "pulumi");
+}
+
+/** Folders that go before the person's own PATH: this copy's Pulumi, the Node that runs us, and the tools. */
+export function toolFolders(settings: LocalCloudSettings, tools: Tools): string[] {
+  const folders = [binFolder(settings), dirname(process.execPath)];
+  for (const name of ["ansible", "versitygw"]) {
+    const tool = tools[name];
+    if (tool && tool.source !== "path") folders.push(dirname(tool.path));
+  }
+  return folders;
+}
+
+/** What Pulumi needs in its environment besides PATH, whoever starts it. */
+export function pulumiEnvironment(settings: LocalCloudSettings): Record<string, string> {
+  return {
+    PULUMI_HOME: pulumiHome(settings),
+    // One site that fails must not hold up the others.
+    PULUMI_CONTINUE_ON_ERROR: "true",
+    // The plugins in PULUMI_HOME are the ones that set-up chose; nothing is fetched in the middle of a deployment.
+    PULUMI_IGNORE_AMBIENT_PLUGINS: "true",
+    PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
+    PULUMI_SKIP_UPDATE_CHECK: "true",
+    // Names under .test are reached through the local cloud's proxy. Real endpoints are https, which this does not concern.
+    HTTP_PROXY: settings.spacesProxy,
+    NO_PROXY: "127.0.0.1,localhost",
+  };
+}
+
+/** PATH with the tools' folders first. */
+export function pathWithTools(settings: LocalCloudSettings, tools: Tools, path = process.env.PATH ?? ""): string {
+  const first = toolFolders(settings, tools);
+  return [...first, ...path.split(delimiter).filter((folder) => folder !== "" && !first.includes(folder))].join(
+    delimiter,
+  );
+}
+
+/** Quotes a text so that a POSIX shell reads it as one word. */
+export function shellQuote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,32 @@
+import type { Tool } from "../tool.ts";
+import { ansible, ansibleLint } from "./ansible.ts";
+import { debianPackages, debianPackagesToTest } from "./debian-packages.ts";
+import { image } from "./image.ts";
+import { plugins } from "./plugins.ts";
+import { pulumi } from "./pulumi.ts";
+import { versitygw } from "./versitygw.ts";
+import { wheels } from "./wheels.ts";
+
+/** Every tool, in the order in which `doctor` lists them. */
+export const allTools: readonly Tool[] = [
+  debianPackages,
+  pulumi,
+  ...plugins,
+  versitygw,
+  ansible,
+  wheels,
+  image,
+  debianPackagesToTest,
+  ansibleLint,
+];
+
+const onlyInTests: readonly Tool[] = [debianPackagesToTest, ansibleLint];
+
+/** What plain Pulumi commands need. */
+export const toDeploy: readonly string[] = [debianPackages, pulumi, ...plugins, ansible, wheels].map(
+  (tool) => tool.name,
+);
+/** What `npm run up` needs. */
+export const toRun: readonly string[] = allTools.filter((tool) => !onlyInTests.includes(tool)).map((tool) => tool.name);
+/** What `npm test` needs. */
+export const toTest: readonly string[] = allTools.map((tool) => tool.name);

@@ -1,0 +1,34 @@
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { binFolder, passphraseFile, pulumiEnvironment, shellQuote, toolFolders } from "./environment.ts";
+import { readIfThere, writeIfChanged } from "./files.ts";
+import type { Tools } from "./tool.ts";
+
+/**
+ * Writes `<home>/bin/pulumi`, which runs the real Pulumi with the plugins and tools of this copy of the project, also for a person who
+ * calls it by its path. Stack `local`'s passphrase is not in it: another stack must never be encrypted with that by accident.
+ */
+export async function writeWrapper(settings: LocalCloudSettings, tools: Tools): Promise<void> {
+  const pulumi = tools.pulumi;
+  if (!pulumi) return;
+  const exports = Object.entries(pulumiEnvironment(settings)).map(
+    ([name, value]) => `export ${name}=${shellQuote(value)}`,
+  );
+  const lines = [
+    "#!/bin/sh",
+    "# Made by chillbox's set-up: Pulumi with the plugins and tools of this copy of the project.",
+    ...exports,
+    `export PATH=${shellQuote(toolFolders(settings, tools).join(":"))}:"$PATH"`,
+    `exec ${shellQuote(pulumi.path)} "$@"`,
+    "",
+  ];
+  await writeIfChanged(join(binFolder(settings), "pulumi"), lines.join("\n"), 0o755);
+}
+
+/** Makes the passphrase of stack `local`, once: 32 random bytes that only the owner can read. */
+export async function makePassphrase(settings: LocalCloudSettings): Promise<void> {
+  const file = passphraseFile(settings);
+  if (await readIfThere(file)) return;
+  await writeIfChanged(file, `${randomBytes(32).toString("base64url")}\n`, 0o600);
+}
