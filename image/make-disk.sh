@@ -81,6 +81,8 @@ install_boot_loader() {
 	chroot "$work/disk" extlinux --install /boot 2> /dev/null
 	umount -R "$work/disk/proc" "$work/disk/dev"
 	umount "$work/disk"
+	# A file system that was mounted must be checked before resize2fs grows it while it is not.
+	e2fsck -f -p "$work/disk.raw" > /dev/null
 }
 
 if [ -n "$debs" ]; then

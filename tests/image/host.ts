@@ -1,0 +1,200 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import {
+  chmodSync,
+  createReadStream,
+  createWriteStream,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createGunzip } from "node:zlib";
+import { type Ending, launch, type Machine } from "../../local-cloud/droplets/machine.ts";
+
+const address = "198.18.200.2";
+const vpcAddress = "198.18.201.2";
+
+/** One host booted from the image with the local cloud's launcher, alone in a network of its own with DHCP and metadata. */
+export class TestHost {
+  readonly folder = mkdtempSync(join(tmpdir(), "chillbox-image-"));
+  readonly namespace = `chillbox-image-${process.pid}`;
+  readonly address = address;
+  readonly vpcAddress = vpcAddress;
+  #children: ChildProcess[] = [];
+  #machine: Machine | undefined;
+
+  /** Unpacks the image to a disk of 2 GiB, and makes the network and what answers in it. */
+  async prepare(imagePath: string, metadata: Record<string, unknown>): Promise<void> {
+    await pipeline(createReadStream(imagePath), createGunzip(), createWriteStream(this.path("image.qcow2")));
+    execFileSync("qemu-img", ["convert", "-O", "raw", this.path("image.qcow2"), this.path("disk.raw")]);
+    rmSync(this.path("image.qcow2"));
+    execFileSync("truncate", ["-s", "2G", this.path("disk.raw")]);
+    execFileSync("resize2fs", [this.path("disk.raw")], { stdio: "ignore" });
+    mkdirSync(this.path("mount"));
+    // The host's root is an unprivileged user out here, and must reach its mount point.
+    chmodSync(this.folder, 0o711);
+    for (const name of ["key", "provisional", "own"]) {
+      execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", this.path(name)]);
+    }
+    this.setMetadata(metadata);
+    this.#ip("netns", "add", this.namespace);
+    this.#ip("-n", this.namespace, "link", "set", "lo", "up");
+    this.#ip("-n", this.namespace, "addr", "add", "169.254.169.254/32", "dev", "lo");
+    const server = this.#inNetwork(process.execPath, [
+      join(import.meta.dirname, "metadata-server.ts"),
+      "169.254.169.254",
+      "80",
+      this.path("metadata.json"),
+    ]);
+    await new Promise((done) => server.stdout?.once("data", done));
+  }
+
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  text(name: string): string {
+    return readFileSync(this.path(name), "utf8").trim();
+  }
+
+  setMetadata(values: Record<string, unknown>): void {
+    writeFileSync(this.path("metadata.json"), JSON.stringify(values));
+  }
+
+  /** Powers on; resolves when init runs. */
+  async boot(): Promise<void> {
+    this.#machine = await launch(
+      {
+        disk: this.path("disk.raw"),
+        mountPoint: this.path("mount"),
+        uidBase: 1_000_000_000,
+        hostname: "unnamed",
+        cgroups: [],
+        cgroupRoots: [],
+        cgroupVersion: 1,
+        console: this.path("console.log"),
+      },
+      (line) => console.error(line),
+    );
+    this.#connect(this.#machine.pid);
+    this.#machine.command("start");
+  }
+
+  /** Waits until init has ended, and says how. */
+  async ended(): Promise<Ending> {
+    return (await this.#machine?.ended) ?? "killed";
+  }
+
+  /** Pulls the plug. */
+  async kill(): Promise<void> {
+    this.#machine?.command("kill");
+    await this.ended();
+  }
+
+  /** Waits until ssh answers; gives the milliseconds since the call. */
+  async waitForSsh(limitMs = 20_000): Promise<number> {
+    const start = performance.now();
+    for (;;) {
+      try {
+        this.ssh("true");
+        return Math.round(performance.now() - start);
+      } catch (error) {
+        if (performance.now() - start > limitMs) throw new Error(`${error}\n${this.text("console.log")}`);
+        await sleep(50);
+      }
+    }
+  }
+
+  /** Runs a command by ssh as root, with the host key pinned; answers its stdout. */
+  ssh(command: string, hostKey = "provisional"): string {
+    writeFileSync(this.path("known_hosts"), `${address} ${this.text(`${hostKey}.pub`)}\n`);
+    const options = [
+      "StrictHostKeyChecking=yes",
+      `UserKnownHostsFile=${this.path("known_hosts")}`,
+      "BatchMode=yes",
+      "ConnectTimeout=2",
+      "LogLevel=ERROR",
+    ];
+    const args = [
+      "-F",
+      "none",
+      "-i",
+      this.path("key"),
+      ...options.flatMap((option) => ["-o", option]),
+      `root@${address}`,
+      command,
+    ];
+    return execFileSync("ip", ["netns", "exec", this.namespace, "ssh", ...args], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    }).trim();
+  }
+
+  /** Ends everything that was started here and removes what was made. */
+  async close(): Promise<void> {
+    await this.kill();
+    for (const child of this.#children) child.kill("SIGKILL");
+    try {
+      this.#ip("netns", "del", this.namespace);
+    } catch {
+      // It was never made.
+    }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  #connect(pid: number): void {
+    for (const [inside, outside, mac, own] of [
+      ["eth0", "host0", "04:01:00:00:00:02", "198.18.200.1/24"],
+      ["eth1", "host1", "04:01:00:00:00:03", "198.18.201.1/24"],
+    ] as const) {
+      this.#ip(
+        "-n",
+        this.namespace,
+        "link",
+        "add",
+        outside,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        inside,
+        "address",
+        mac,
+        "netns",
+        String(pid),
+      );
+      this.#ip("-n", this.namespace, "addr", "add", own, "dev", outside);
+      this.#ip("-n", this.namespace, "link", "set", outside, "up");
+    }
+    const dhcp = `--dhcp-range=${address},${address},255.255.255.0,1h`;
+    const options = [
+      "--keep-in-foreground",
+      "--conf-file=/dev/null",
+      "--port=0",
+      "--interface=host0",
+      "--bind-interfaces",
+      "--no-ping",
+      dhcp,
+    ];
+    const files = [`--dhcp-leasefile=${this.path("leases")}`, "--pid-file=", "--user=root"];
+    for (const old of this.#children.splice(1)) old.kill("SIGKILL");
+    this.#inNetwork("dnsmasq", [...options, "--dhcp-option=3,198.18.200.1", "--dhcp-option=6,198.18.200.1", ...files]);
+  }
+
+  #inNetwork(command: string, args: string[]): ChildProcess {
+    const child = spawn("ip", ["netns", "exec", this.namespace, command, ...args], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    this.#children.push(child);
+    return child;
+  }
+
+  #ip(...args: string[]): void {
+    execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
+  }
+}
