@@ -1,0 +1,128 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { Agent, type IncomingMessage, request } from "node:http";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { S3Client } from "@aws-sdk/client-s3";
+import { type Spaces, startSpaces } from "../../local-cloud/spaces/spaces.ts";
+import type { SpacesGrant, SpacesKeys } from "../../local-cloud/types.ts";
+
+export interface TestKey {
+  readonly accessKey: string;
+  readonly secretKey: string;
+}
+
+/** A Spaces of its own for one test file, on a free port, with a map of keys. */
+export interface TestSpaces {
+  readonly folder: string;
+  readonly port: number;
+  readonly spaces: Spaces;
+  /** May do everything. */
+  readonly full: TestKey;
+  readonly logged: string[];
+  key(grants: readonly SpacesGrant[]): TestKey;
+  client(key: TestKey, options?: { pathStyle?: boolean; region?: string; signingRegion?: string }): S3Client;
+  stop(): Promise<void>;
+}
+
+export const versitygwPath = join(
+  process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"),
+  "chillbox/versitygw/1.8.0/versitygw",
+);
+
+/** Starts Spaces in a temporary folder, or in `folder`, which is then kept. */
+export async function startTestSpaces(folder?: string): Promise<TestSpaces> {
+  const home = folder ?? (await mkdtemp(join(tmpdir(), "chillbox-spaces-")));
+  const known = new Map<string, { secretKey: string; grants: readonly SpacesGrant[] }>();
+  const keys: SpacesKeys = { find: (accessKey) => known.get(accessKey) };
+  const logged: string[] = [];
+  const spaces = await startSpaces({ folder: home, keys, versitygwPath, log: (line) => logged.push(line) });
+  const port = await spaces.listen("127.0.0.1", 0);
+  const key = (grants: readonly SpacesGrant[]): TestKey => {
+    const made = { accessKey: `DO00TEST${known.size}`, secretKey: `secret-${known.size}/+=` };
+    known.set(made.accessKey, { secretKey: made.secretKey, grants });
+    return made;
+  };
+  const agents: Agent[] = [];
+  return {
+    folder: home,
+    port,
+    spaces,
+    logged,
+    key,
+    full: key([{ bucket: "", permission: "fullaccess" }]),
+    client(by, options = {}) {
+      const region = options.region ?? "nyc3";
+      const agent = proxyAgent(port);
+      agents.push(agent);
+      return new S3Client({
+        endpoint: `http://${region}.spaces.test`,
+        region: options.signingRegion ?? region,
+        forcePathStyle: options.pathStyle ?? false,
+        credentials: { accessKeyId: by.accessKey, secretAccessKey: by.secretKey },
+        requestHandler: { httpAgent: agent },
+        maxAttempts: 1,
+      });
+    },
+    async stop() {
+      for (const agent of agents) agent.destroy();
+      await spaces.stop();
+      if (folder === undefined) await rm(home, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Connects to the front whatever the host's name is. */
+function proxyAgent(port: number): Agent {
+  const agent = new Agent({ keepAlive: true });
+  const connect = agent.createConnection.bind(agent);
+  agent.createConnection = (options, callback) => connect({ ...options, host: "127.0.0.1", port }, callback);
+  return agent;
+}
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly headers: IncomingMessage["headers"];
+  readonly text: string;
+  /** `<Code>` of an S3 error. */
+  readonly code: string | undefined;
+}
+
+/** Sends a request as it stands, without any normalising of its target. */
+export function raw(
+  port: number,
+  options: {
+    method?: string;
+    path: string;
+    host?: string;
+    headers?: Record<string, string | string[]>;
+    body?: string | Buffer;
+  },
+): Promise<RawAnswer> {
+  return new Promise((resolve, reject) => {
+    const sent = request({
+      host: "127.0.0.1",
+      port,
+      method: options.method ?? "GET",
+      path: options.path,
+      setHost: false,
+      agent: false,
+      headers: { host: options.host ?? "nyc3.spaces.test", ...options.headers },
+    });
+    sent.on("error", reject);
+    sent.on("response", (response) => {
+      const parts: Buffer[] = [];
+      response.on("data", (part: Buffer) => parts.push(part));
+      response.on("error", reject);
+      response.on("end", () => {
+        const text = Buffer.concat(parts).toString("utf8");
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          text,
+          code: /<Code>(\w+)</.exec(text)?.[1],
+        });
+      });
+    });
+    sent.end(options.body);
+  });
+}
