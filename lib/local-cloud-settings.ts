@@ -31,15 +31,15 @@ const repository = resolve(dirname(fileURLToPath(import.meta.url)), "..");
  * @throws UserError when a variable has a value that cannot be used.
  */
 export function localCloudSettings(environment: NodeJS.ProcessEnv = process.env): LocalCloudSettings {
-  const home = resolve(environment["CHILLBOX_HOME"] ?? join(repository, ".chillbox"));
-  const base = readPortBase(environment["CHILLBOX_PORT_BASE"] ?? "8080");
+  const home = resolve(environment.CHILLBOX_HOME ?? join(repository, ".chillbox"));
+  const base = readPortBase(environment.CHILLBOX_PORT_BASE ?? "8080");
   const ports = { gateway: base, api: base + 1, spaces: base + 2, dns: base + 3, gatewayTls: base + 363 };
   return {
     repository,
     home,
     cloud: join(home, "cloud"),
     id: createHash("sha256").update(home).digest("hex").slice(0, 6),
-    addressRange: environment["CHILLBOX_ADDRESS_RANGE"] ?? "198.18.0.0/18",
+    addressRange: environment.CHILLBOX_ADDRESS_RANGE ?? "198.18.0.0/18",
     ports,
     apiEndpoint: `http://127.0.0.1:${ports.api}`,
     spacesProxy: `http://127.0.0.1:${ports.spaces}`,

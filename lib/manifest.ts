@@ -1,0 +1,215 @@
+import { sha256 } from "./archive.ts";
+import { artifactKey } from "./names.ts";
+import type { Release } from "./release.ts";
+import type { ServiceEntry, SiteFile } from "./site-file.ts";
+import { renderTemplate, resolveVariables, substitute, type Variables } from "./template.ts";
+import { UserError } from "./user-error.ts";
+
+/** What a site's variables are made of, besides the site itself. */
+export interface SiteSurroundings {
+  /** chillbox's own host name. */
+  readonly serverName: string;
+  readonly techEmail: string;
+  readonly manageDns: boolean;
+  readonly artifactBucket: string;
+  readonly immutableBucket: string;
+  /** Host (and port, if any) of the immutable bucket, as the server reaches it. */
+  readonly immutableBucketHost: string;
+  /** URL of Spaces in the region, without a trailing slash. */
+  readonly s3Endpoint: string;
+  /** The server's private network in CIDR notation. */
+  readonly subnet: string;
+}
+
+/** A service as the server runs it. */
+export interface ManifestService {
+  readonly name: string;
+  readonly lang: "python";
+  readonly handler: string;
+  readonly host: "127.0.0.1";
+  readonly port: number;
+  readonly workers: number;
+  readonly workersMinimum?: number;
+  readonly workersMaximum?: number;
+  readonly workerClass: string;
+  readonly maxRequests: number;
+  readonly maxRequestsJitter: number;
+  readonly logLevel: string;
+  readonly niceness: number;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** What a site is on the server, without who asked and where: the same manifest content means the same release. */
+export interface RenderedSite {
+  readonly serverName: string;
+  readonly domains: readonly string[];
+  /** Rendered text of the site's nginx.conf. */
+  readonly nginx: string;
+  readonly services: readonly ManifestService[];
+}
+
+/** What `chillbox-site install` reads on stdin. */
+export interface Manifest extends RenderedSite {
+  readonly format: 1;
+  /** The droplet's id. */
+  readonly server: string;
+  readonly slug: string;
+  readonly version: string;
+  /** `<version>+<12 hex digits>`: the version with these variables, domains and services. */
+  readonly release: string;
+  readonly artifact: { readonly bucket: string; readonly key: string; readonly sha256: string; readonly size: number };
+  readonly by: string;
+  readonly reason: string;
+}
+
+export interface ManifestParts {
+  readonly site: SiteFile;
+  readonly release: Release;
+  readonly surroundings: SiteSurroundings;
+  readonly server: string;
+  readonly by: string;
+  readonly reason: string;
+}
+
+/** Port on which nginx serves sites and chillbox's own host. */
+const webPort = "80";
+
+/** Stands for values that only the cloud knows, so that a template can be checked before anything exists. */
+export function unknownSurroundings(
+  known: Pick<SiteSurroundings, "serverName" | "techEmail" | "manageDns" | "s3Endpoint">,
+): SiteSurroundings {
+  return {
+    ...known,
+    artifactBucket: "unknown",
+    immutableBucket: "unknown",
+    immutableBucketHost: "unknown.invalid",
+    subnet: "192.0.2.0/24",
+  };
+}
+
+/** The names that templates and environments of a site may use (site contract, section 4). */
+export function siteVariables(site: SiteFile, version: string, surroundings: SiteSurroundings): Variables {
+  const builtIn = builtInVariables(site, version, surroundings);
+  const own = site.env.map(({ name, value }) => [name, value] as const);
+  return resolveVariables([...own, ...builtIn], `${site.slug}.site.json: "env"`);
+}
+
+/**
+ * Renders a site's nginx configuration and its services' environments.
+ * @throws UserError for a name in the template that nobody defines, or a service without a usable port
+ */
+export function renderSite(site: SiteFile, release: Release, surroundings: SiteSurroundings): RenderedSite {
+  const variables = siteVariables(site, release.version, surroundings);
+  return {
+    serverName: site.serverName,
+    domains: site.domains,
+    nginx: renderTemplate(release.template, variables, release.templateName),
+    services: site.services
+      .filter((service) => service.lang === "python")
+      .map((service) => renderService(site, service, variables)),
+  };
+}
+
+/** The manifest of a site for one server. */
+export function buildManifest({ site, release, surroundings, server, by, reason }: ManifestParts): Manifest {
+  const rendered = renderSite(site, release, surroundings);
+  const digest = sha256(JSON.stringify([release.artifactDigest, rendered]));
+  return {
+    format: 1,
+    server,
+    slug: site.slug,
+    version: release.version,
+    release: `${release.version}+${digest.slice(0, 12)}`,
+    artifact: {
+      bucket: surroundings.artifactBucket,
+      key: artifactKey(site.slug, release.artifactSha256),
+      sha256: release.artifactSha256,
+      size: release.artifactSize,
+    },
+    ...rendered,
+    by,
+    reason,
+  };
+}
+
+/**
+ * Refuses two services on one port: loopback ports belong to the whole server.
+ * @throws UserError naming both
+ */
+export function checkPorts(sites: readonly { slug: string; services: readonly ManifestService[] }[]): void {
+  const owners = new Map<number, string>();
+  const problems: string[] = [];
+  for (const { slug, services } of sites) {
+    for (const { name, port } of services) {
+      const owner = owners.get(port);
+      if (owner !== undefined)
+        problems.push(`"${owner}" and "${slug} ${name}" both have port ${port}. Give one of them another PORT.`);
+      owners.set(port, `${slug} ${name}`);
+    }
+  }
+  if (problems.length > 0) throw new UserError(problems.join("\n"));
+}
+
+function builtInVariables(site: SiteFile, version: string, surroundings: SiteSurroundings): [string, string][] {
+  return [
+    ["SLUGNAME", site.slug],
+    ["VERSION", version],
+    ["SERVER_NAME", site.serverName],
+    ...sharedVariables(surroundings),
+    ["ACME_SERVER", ""],
+    ["ENABLE_CERTBOT", "false"],
+    ["MANAGE_DNS_RECORDS", String(surroundings.manageDns)],
+    ["MANAGE_HOSTNAME_DNS_RECORDS", String(surroundings.manageDns)],
+  ];
+}
+
+/** Those that processes get as environment, too. */
+function sharedVariables(surroundings: SiteSurroundings): [string, string][] {
+  return [
+    ["S3_ENDPOINT_URL", surroundings.s3Endpoint],
+    ["ARTIFACT_BUCKET_NAME", surroundings.artifactBucket],
+    ["IMMUTABLE_BUCKET_NAME", surroundings.immutableBucket],
+    ["IMMUTABLE_BUCKET_DOMAIN_NAME", surroundings.immutableBucketHost],
+    ["CHILLBOX_SERVER_NAME", surroundings.serverName],
+    ["CHILLBOX_SERVER_PORT", webPort],
+    ["SERVER_PORT", webPort],
+    ["CHILLBOX_SUBNET", surroundings.subnet],
+    ["TECH_EMAIL", surroundings.techEmail],
+  ];
+}
+
+function renderService(site: SiteFile, service: ServiceEntry, variables: Variables): ManifestService {
+  const environment: Record<string, string> = { HOST: "127.0.0.1" };
+  for (const [name] of sharedVariables({} as SiteSurroundings)) environment[name] = variables.get(name) ?? "";
+  const own = service.environment.map(({ name, value }) => [name, substitute(value, variables)] as const);
+  for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${service.name}"`)) {
+    environment[name] = value;
+  }
+  return {
+    name: service.name,
+    lang: "python",
+    handler: service.handler,
+    host: "127.0.0.1",
+    port: readPort(site, service, environment.PORT),
+    workers: service.workers ?? 1,
+    ...(service.workers_minimum === undefined ? {} : { workersMinimum: service.workers_minimum }),
+    ...(service.workers_maximum === undefined ? {} : { workersMaximum: service.workers_maximum }),
+    workerClass: service.worker_class ?? "sync",
+    maxRequests: service.max_requests ?? 0,
+    maxRequestsJitter: service.max_requests_jitter ?? 0,
+    logLevel: service.log_level ?? "info",
+    niceness: service.niceness ?? 0,
+    environment,
+  };
+}
+
+function readPort(site: SiteFile, service: ServiceEntry, text: string | undefined): number {
+  const port = Number(text);
+  if (text !== undefined && /^\d+$/.test(text) && port >= 1024 && port <= 65535) return port;
+  const where = `${site.slug}.site.json: the service "${service.name}"`;
+  throw new UserError(
+    text === undefined
+      ? `${where} has no PORT in its "environment". Add one between 1024 and 65535.`
+      : `${where} has the PORT "${text}". Give one between 1024 and 65535.`,
+  );
+}

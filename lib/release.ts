@@ -1,0 +1,350 @@
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import semver from "semver";
+import { packFolder, readArchive, readFolder, type TreeEntry, treeDigest, unpackArchive } from "./archive.ts";
+import { childEnvironment } from "./child-environment.ts";
+import type { SiteFile } from "./site-file.ts";
+import { UserError } from "./user-error.ts";
+
+/** One build of an immutable service: files that never change under their name. */
+export interface ImmutableBuild {
+  readonly service: string;
+  readonly hash: string;
+  /** Absolute path of the folder with the files. */
+  readonly folder: string;
+  /** `treeDigest` of the folder. */
+  readonly digest: string;
+}
+
+/** A site's release, built and checked, in its folder under `.chillbox/artifacts/`. */
+export interface Release {
+  readonly slug: string;
+  readonly version: string;
+  /** Absolute path of the deterministic tar.gz; its top-level folder is the slug. */
+  readonly artifactPath: string;
+  /** SHA-256 of that file in hex, and its bytes. */
+  readonly artifactSha256: string;
+  readonly artifactSize: number;
+  /** `treeDigest` of what is in it. */
+  readonly artifactDigest: string;
+  /** Text of the site's nginx template, and what an error calls it. */
+  readonly template: string;
+  readonly templateName: string;
+  readonly immutable: readonly ImmutableBuild[];
+}
+
+export interface BuildReleaseOptions {
+  /** Folder of all built releases: absolute path of `.chillbox/artifacts`. */
+  readonly artifactsFolder: string;
+  /** Told what takes a while, and what `make` prints. */
+  readonly log?: (line: string) => void;
+}
+
+/** What is kept about a build: `release.json` in its folder. Whoever finds that file finds a whole build. */
+interface BuildRecord {
+  readonly format: 1;
+  readonly version: string;
+  readonly versionFrom: "make" | "site-file";
+  readonly sourceDigest: string;
+  readonly artifact: { readonly sha256: string; readonly size: number; readonly digest: string };
+  /** Names of the folders directly in the artifact's top-level folder. */
+  readonly folders: readonly string[];
+  readonly immutable: readonly { readonly service: string; readonly hash: string; readonly digest: string }[];
+}
+
+const recordName = "release.json";
+const templateFileName = "nginx.conf.template";
+const artifactFileName = "artifact.tar.gz";
+
+/**
+ * The release of a site, built now if these sources have not been built before. Versions are immutable: sources that differ from
+ * those of a built version are refused until the version is raised.
+ * @throws UserError when the release cannot be read or built, or lacks what the site file asks for
+ */
+export async function buildRelease(site: SiteFile, options: BuildReleaseOptions): Promise<Release> {
+  const source = await openSource(site);
+  const siteFolder = join(options.artifactsFolder, site.slug);
+  const record = (await findBuild(siteFolder, site, source.digest)) ?? (await build(site, source, siteFolder, options));
+  const folder = join(siteFolder, record.version);
+  const immutable = chooseImmutable(site, record, folder);
+  checkServices(site, record);
+  return {
+    slug: site.slug,
+    version: record.version,
+    artifactPath: join(folder, artifactFileName),
+    artifactSha256: record.artifact.sha256,
+    artifactSize: record.artifact.size,
+    artifactDigest: record.artifact.digest,
+    template: await readFile(join(folder, templateFileName), "utf8"),
+    templateName: `${site.slug} ${record.version}: nginx/templates/${site.slug}.nginx.conf.template`,
+    immutable,
+  };
+}
+
+interface Source {
+  readonly path: string;
+  readonly kind: "folder" | "archive";
+  readonly digest: string;
+  readonly entries: readonly TreeEntry[];
+}
+
+/** What a build makes or a version control keeps is not part of the sources. */
+function isSource(path: string): boolean {
+  const name = basename(path);
+  return (
+    path !== "dist" && name !== ".git" && name !== "__pycache__" && !name.endsWith(".egg-info") && name !== ".DS_Store"
+  );
+}
+
+async function openSource(site: SiteFile): Promise<Source> {
+  if (/^https?:\/\//.test(site.release)) {
+    throw new UserError(`${site.path}: "release" is a URL, which is not built yet. Download it and give its path.`);
+  }
+  const path = resolve(dirname(site.path), site.release);
+  const info = await stat(path).catch(() => undefined);
+  if (info?.isDirectory()) {
+    const entries = await readFolder(path, { keep: isSource });
+    return { path, kind: "folder", entries, digest: treeDigest(entries) };
+  }
+  if (info?.isFile()) {
+    const entries = await readArchive(path);
+    const inside = entries.map((entry) => ({ ...entry, path: entry.path.slice(entry.path.indexOf("/") + 1) }));
+    return { path, kind: "archive", entries: inside, digest: treeDigest(inside) };
+  }
+  throw new UserError(`${site.path}: "release" is "${site.release}", but there is no folder or file ${path}.`);
+}
+
+async function findBuild(siteFolder: string, site: SiteFile, sourceDigest: string): Promise<BuildRecord | undefined> {
+  for (const version of await readdir(siteFolder).catch(() => [])) {
+    const record = await readRecord(join(siteFolder, version));
+    if (record?.sourceDigest !== sourceDigest) continue;
+    if (record.versionFrom === "make" || record.version === site.version) return record;
+  }
+  return undefined;
+}
+
+async function readRecord(folder: string): Promise<BuildRecord | undefined> {
+  if (basename(folder).startsWith(".")) return undefined;
+  const text = await readFile(join(folder, recordName), "utf8").catch(() => undefined);
+  const record = text === undefined ? undefined : (JSON.parse(text) as BuildRecord);
+  return record?.format === 1 ? record : undefined;
+}
+
+/** Builds in a new folder beside the final one, which gets its name only when all of it is there and checked. */
+async function build(
+  site: SiteFile,
+  source: Source,
+  siteFolder: string,
+  options: BuildReleaseOptions,
+): Promise<BuildRecord> {
+  const log = options.log ?? (() => {});
+  const work = join(siteFolder, `.building-${process.pid}-${randomBytes(4).toString("hex")}`);
+  await removeAbandonedBuilds(siteFolder);
+  await mkdir(work, { recursive: true });
+  try {
+    const sources = join(work, "src");
+    await copySource(source, sources);
+    if (!source.entries.some((entry) => entry.path === "Makefile" && entry.kind === "file")) {
+      throw new UserError(`${source.path} has no Makefile. A release is built with "make"; see docs/sites.md.`);
+    }
+    const { version, versionFrom } = await findVersion(site, source, sources);
+    const final = join(siteFolder, version);
+    const built = await readRecord(final);
+    if (built) {
+      throw new UserError(
+        `${site.slug}: version ${version} is built already, from other files than those in ${source.path}. ` +
+          "Versions never change: raise the version.",
+      );
+    }
+    log(`${site.slug} ${version}: make`);
+    const made = await runMake([], sources, log);
+    if (made.code !== 0) {
+      throw new UserError(
+        `${site.slug} ${version}: "make" in ${source.path} failed (exit ${made.code}):\n${made.tail}`,
+      );
+    }
+    const record = await keepBuild(site, source, { version, versionFrom, sources, work });
+    await rm(sources, { recursive: true });
+    // What is there without a record is what a killed run left.
+    await rm(final, { recursive: true, force: true });
+    await rename(work, final);
+    return record;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+async function removeAbandonedBuilds(siteFolder: string): Promise<void> {
+  for (const name of await readdir(siteFolder).catch(() => [])) {
+    const pid = /^\.building-(\d+)-/.exec(name)?.[1];
+    if (pid && !isAlive(Number(pid))) await rm(join(siteFolder, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+async function copySource(source: Source, target: string): Promise<void> {
+  if (source.kind === "archive") return unpackArchive(source.path, target);
+  const prefix = source.path.length + 1;
+  await cp(source.path, target, {
+    recursive: true,
+    // Makefiles compare dates.
+    preserveTimestamps: true,
+    verbatimSymlinks: true,
+    filter: (path) => path === source.path || isSource(path.slice(prefix)),
+  });
+}
+
+async function findVersion(site: SiteFile, source: Source, sources: string) {
+  const inspected = await runMake(["inspect.VERSION"], sources);
+  const said = inspected.code === 0 ? inspected.stdout.trim() : "";
+  const version = said === "" ? site.version : said;
+  if (version === undefined) {
+    throw new UserError(
+      `${site.slug}: "make inspect.VERSION" in ${source.path} tells no version, and ${basename(site.path)} has no "version". Give one of them:\n${inspected.tail}`,
+    );
+  }
+  if (!/^[0-9A-Za-z.+-]{1,100}$/.test(version) || semver.parse(version) === null) {
+    throw new UserError(
+      `${site.slug}: the version is ${JSON.stringify(version.slice(0, 200))}, which is not one like 1.2.3 or 1.2.3-beta.1+build (semver).`,
+    );
+  }
+  return { version, versionFrom: said === "" ? ("site-file" as const) : ("make" as const) };
+}
+
+interface Built {
+  readonly version: string;
+  readonly versionFrom: "make" | "site-file";
+  readonly sources: string;
+  readonly work: string;
+}
+
+/** Checks both archives and lays what is needed of them into the build's folder; the record comes last. */
+async function keepBuild(
+  site: SiteFile,
+  source: Source,
+  { version, versionFrom, sources, work }: Built,
+): Promise<BuildRecord> {
+  const artifactTar = await requireFile(site, source, join(sources, "dist", "artifact.tar.gz"));
+  const immutableTar = await requireFile(site, source, join(sources, "dist", "immutable.tar.gz"));
+  await readArchive(artifactTar, { topFolder: site.slug });
+  await readArchive(immutableTar, { topFolder: site.slug });
+
+  const tree = join(work, "tree");
+  await unpackArchive(artifactTar, tree);
+  const entries = await readFolder(tree);
+  await keepTemplate(site, version, tree, work);
+  const packed = await packFolder(tree, entries, join(work, artifactFileName), site.slug);
+  await rm(tree, { recursive: true });
+
+  const immutableFolder = join(work, "immutable");
+  await unpackArchive(immutableTar, immutableFolder);
+  const record: BuildRecord = {
+    format: 1,
+    version,
+    versionFrom,
+    sourceDigest: source.digest,
+    artifact: { ...packed, digest: treeDigest(entries) },
+    folders: entries.filter((entry) => entry.kind === "folder" && !entry.path.includes("/")).map((entry) => entry.path),
+    immutable: await readImmutable(site, version, immutableFolder),
+  };
+  await writeFile(join(work, recordName), `${JSON.stringify(record, undefined, 2)}\n`, { flush: true });
+  return record;
+}
+
+async function requireFile(site: SiteFile, source: Source, path: string): Promise<string> {
+  const info = await stat(path).catch(() => undefined);
+  if (info?.isFile()) return path;
+  throw new UserError(
+    `${site.slug}: "make" in ${source.path} did not make dist/${basename(path)}. It has to, even if it is empty of files.`,
+  );
+}
+
+async function keepTemplate(site: SiteFile, version: string, tree: string, work: string): Promise<void> {
+  const path = `nginx/templates/${site.slug}.nginx.conf.template`;
+  const text = await readFile(join(tree, path)).catch(() => {
+    throw new UserError(`${site.slug} ${version}: dist/artifact.tar.gz has no ${site.slug}/${path}.`);
+  });
+  await writeFile(join(work, templateFileName), text);
+}
+
+async function readImmutable(site: SiteFile, version: string, folder: string) {
+  const builds: { service: string; hash: string; digest: string }[] = [];
+  for (const service of (await readdir(folder)).sort()) {
+    const hash = (await readFile(join(folder, service, "hash.txt"), "utf8").catch(() => "")).trim();
+    const where = `${site.slug} ${version}: in dist/immutable.tar.gz, ${site.slug}/${service}`;
+    if (!/^[A-Za-z0-9_-]{8,128}$/.test(hash))
+      throw new UserError(`${where}/hash.txt should hold the hash of the service's files.`);
+    const info = await stat(join(folder, service, hash)).catch(() => undefined);
+    if (!info?.isDirectory()) throw new UserError(`${where} has no folder "${hash}", which its hash.txt names.`);
+    builds.push({ service, hash, digest: treeDigest(await readFolder(join(folder, service, hash))) });
+  }
+  return builds;
+}
+
+function chooseImmutable(site: SiteFile, record: BuildRecord, folder: string): ImmutableBuild[] {
+  const wanted = site.services.filter((service) => service.lang === "immutable");
+  return wanted.map(({ name }) => {
+    const found = record.immutable.find((candidate) => candidate.service === name);
+    if (!found) {
+      throw new UserError(
+        `${site.slug} ${record.version}: dist/immutable.tar.gz has no ${site.slug}/${name}/ for the immutable service "${name}".`,
+      );
+    }
+    return { ...found, folder: join(folder, "immutable", name, found.hash) };
+  });
+}
+
+function checkServices(site: SiteFile, record: BuildRecord): void {
+  for (const { name, lang } of site.services) {
+    if (lang !== "immutable" && !record.folders.includes(name)) {
+      throw new UserError(
+        `${site.slug} ${record.version}: dist/artifact.tar.gz has no ${site.slug}/${name}/ for the service "${name}".`,
+      );
+    }
+  }
+}
+
+interface MakeResult {
+  /** Exit code; 127 when there is no `make`. */
+  readonly code: number;
+  readonly stdout: string;
+  /** Last lines of all output, for errors. */
+  readonly tail: string;
+}
+
+/** Runs `make` with nothing in its environment but an allow-list: it is the site's code, and the program's environment has secrets. */
+async function runMake(targets: readonly string[], folder: string, log?: (line: string) => void): Promise<MakeResult> {
+  const child = spawn("make", ["--no-print-directory", ...targets], {
+    cwd: folder,
+    env: childEnvironment(),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let all = "";
+  const take = (chunk: string): void => {
+    all = (all + chunk).slice(-8000);
+    if (log) for (const line of chunk.split("\n")) if (line !== "") log(`  ${line}`);
+  };
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    stdout += chunk;
+    take(chunk);
+  });
+  child.stderr.setEncoding("utf8").on("data", take);
+  const code = await new Promise<number>((done) => {
+    child.on("error", () => done(127));
+    child.on("close", (exit) => done(exit ?? 1));
+  });
+  if (code === 127 && all === "")
+    throw new UserError('"make" is not installed. Install it (Debian: apt-get install make).');
+  return { code, stdout, tail: all.trimEnd().split("\n").slice(-20).join("\n") };
+}

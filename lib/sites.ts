@@ -1,0 +1,36 @@
+import { checkPorts, renderSite, type SiteSurroundings } from "./manifest.ts";
+import { buildRelease, type Release } from "./release.ts";
+import { readSiteFiles, type SiteFile } from "./site-file.ts";
+
+/** A site that has passed every check that a laptop can do. */
+export interface CheckedSite {
+  readonly site: SiteFile;
+  readonly release: Release;
+}
+
+export interface CheckSitesOptions {
+  /** Folder of the site files. */
+  readonly folder: string;
+  /** Folder of built releases. */
+  readonly artifactsFolder: string;
+  /** Stand for the real ones in the check of templates. */
+  readonly surroundings: SiteSurroundings;
+  readonly log: (line: string) => void;
+}
+
+/**
+ * Reads all site files, builds their releases and renders each once, so that a mistake stops the program before anything changed.
+ * @throws UserError
+ */
+export async function checkSites(options: CheckSitesOptions): Promise<CheckedSite[]> {
+  const checked: CheckedSite[] = [];
+  const rendered = [];
+  for (const site of await readSiteFiles(options.folder)) {
+    for (const warning of site.warnings) options.log(`warning: ${warning}`);
+    const release = await buildRelease(site, { artifactsFolder: options.artifactsFolder, log: options.log });
+    rendered.push({ slug: site.slug, services: renderSite(site, release, options.surroundings).services });
+    checked.push({ site, release });
+  }
+  checkPorts(rendered);
+  return checked;
+}

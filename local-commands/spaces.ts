@@ -1,0 +1,151 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import {
+  DeleteObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  type ObjectCannedACL,
+  PutObjectCommand,
+  S3Client,
+  S3ServiceException,
+} from "@aws-sdk/client-s3";
+import { HttpProxyAgent } from "http-proxy-agent";
+import { lookup } from "mime-types";
+import pLimit from "p-limit";
+import pRetry from "p-retry";
+
+/** Where a bucket is and the key that opens it. */
+export interface SpacesTarget {
+  /** URL of Spaces in the region. */
+  readonly endpoint: string;
+  readonly region: string;
+  readonly bucket: string;
+  readonly accessKey: string;
+  readonly secretKey: string;
+}
+
+export interface StoredObject {
+  readonly key: string;
+  /** Path of the file on the laptop. */
+  readonly path: string;
+  readonly acl: "private" | "public-read";
+  readonly cacheControl?: string;
+}
+
+const parallel = 8;
+
+/**
+ * An S3 client for a bucket. `HTTP_PROXY` counts for plain-http endpoints: only the local cloud has one, under a name that
+ * nothing but its proxy knows.
+ */
+export function openSpaces(target: SpacesTarget, environment: NodeJS.ProcessEnv = process.env): S3Client {
+  const proxy = target.endpoint.startsWith("http:") ? environment.HTTP_PROXY : undefined;
+  return new S3Client({
+    endpoint: target.endpoint,
+    region: target.region,
+    credentials: { accessKeyId: target.accessKey, secretAccessKey: target.secretKey },
+    // Spaces refuses the checksums that newer clients add by themselves.
+    requestChecksumCalculation: "WHEN_REQUIRED",
+    responseChecksumValidation: "WHEN_REQUIRED",
+    maxAttempts: 4,
+    ...(proxy
+      ? { requestHandler: { httpAgent: new HttpProxyAgent(proxy, { keepAlive: true, maxSockets: parallel }) } }
+      : {}),
+  });
+}
+
+/**
+ * Puts files that are not there yet with the same content.
+ * @returns how many were sent
+ */
+export async function putObjects(client: S3Client, bucket: string, objects: readonly StoredObject[]): Promise<number> {
+  const limit = pLimit(parallel);
+  const sent = await Promise.all(objects.map((object) => limit(() => putObject(client, bucket, object))));
+  return sent.filter(Boolean).length;
+}
+
+async function putObject(client: S3Client, bucket: string, object: StoredObject): Promise<boolean> {
+  const md5 = await hashMd5(object.path);
+  const { size } = await stat(object.path);
+  if (await isThere(client, bucket, object.key, md5.toString("hex"), size)) return false;
+  await pRetry(
+    async () => {
+      await client.send(
+        new PutObjectCommand({
+          Bucket: bucket,
+          Key: object.key,
+          // A new stream for each try: a retry cannot read a spent one again.
+          Body: createReadStream(object.path),
+          ContentLength: size,
+          ContentMD5: md5.toString("base64"),
+          ContentType: contentType(object.key),
+          ACL: object.acl as ObjectCannedACL,
+          ...(object.cacheControl === undefined ? {} : { CacheControl: object.cacheControl }),
+        }),
+      );
+    },
+    { retries: 3, minTimeout: 500, shouldRetry: ({ error }) => isTransient(error) },
+  );
+  return true;
+}
+
+async function isThere(client: S3Client, bucket: string, key: string, md5: string, size: number): Promise<boolean> {
+  try {
+    const head = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+    return head.ContentLength === size && head.ETag === `"${md5}"`;
+  } catch (error) {
+    if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return false;
+    throw error;
+  }
+}
+
+/** Removes every object whose key starts with one of the prefixes. One that is gone already is no error, nor is a missing bucket. */
+export async function removeObjects(client: S3Client, bucket: string, prefixes: readonly string[]): Promise<number> {
+  const limit = pLimit(parallel);
+  let removed = 0;
+  for (const prefix of prefixes) {
+    for (;;) {
+      const keys = await listKeys(client, bucket, prefix);
+      if (keys.length === 0) break;
+      // One by one: deleting many at once needs a checksum that newer clients no longer send in the form Spaces knows.
+      await Promise.all(
+        keys.map((key) => limit(() => client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })))),
+      );
+      removed += keys.length;
+    }
+  }
+  return removed;
+}
+
+/** At most 1000 keys; listed again from the beginning after they were removed. */
+async function listKeys(client: S3Client, bucket: string, prefix: string): Promise<string[]> {
+  try {
+    const page = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
+    return (page.Contents ?? []).flatMap((object) => object.Key ?? []);
+  } catch (error) {
+    if (error instanceof S3ServiceException && error.name === "NoSuchBucket") return [];
+    throw error;
+  }
+}
+
+/** The type that a browser is told, by the key's ending; texts are UTF-8. */
+export function contentType(key: string): string {
+  // A tar.gz is stored, not shown: nobody should unpack it on the way.
+  const type = key.endsWith(".gz") ? "application/gzip" : lookup(key) || "application/octet-stream";
+  const isText =
+    type.startsWith("text/") || /^application\/(javascript|json|xml)$/.test(type) || type === "image/svg+xml";
+  return isText ? `${type}; charset=utf-8` : type;
+}
+
+function isTransient(error: unknown): boolean {
+  if (!(error instanceof S3ServiceException)) return true;
+  const status = error.$metadata.httpStatusCode ?? 0;
+  return status === 429 || status >= 500;
+}
+
+async function hashMd5(path: string): Promise<Buffer> {
+  const hash = createHash("md5");
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest();
+}

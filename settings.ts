@@ -1,0 +1,252 @@
+import { isIP } from "node:net";
+import { join, resolve } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
+import { localCloudSettings } from "./lib/local-cloud-settings.ts";
+import { closest, domainPattern, providerEndpoint, regionEndpoint, resourceName, serverHostName } from "./lib/names.ts";
+import { UserError } from "./lib/user-error.ts";
+
+/** Everything that config says, checked. Nothing else in the program reads `pulumi.Config`. */
+export interface Settings {
+  readonly project: string;
+  readonly stack: string;
+  /** What every cloud resource's name starts with. */
+  readonly resourceName: string;
+  readonly api: { readonly endpoint: string; readonly token: pulumi.Output<string> };
+  readonly spaces: {
+    /** URL of Spaces in the stack's region. */
+    readonly endpoint: string;
+    /** The same for any region, as the provider wants it. */
+    readonly endpointTemplate: string;
+    readonly accessKeyId: pulumi.Output<string>;
+    readonly secretAccessKey: pulumi.Output<string>;
+  };
+  readonly region: string;
+  readonly server: {
+    readonly size: string;
+    readonly generation: number;
+    /** The droplet's name and the host's own. */
+    readonly hostName: string;
+    /** chillbox's own domain. */
+    readonly name: string;
+    readonly sshAllowedAddresses: readonly string[];
+    readonly adminPublicKeys: readonly string[];
+    readonly keepReleases: number;
+  };
+  readonly techEmail: string;
+  readonly dns: { readonly manage: boolean; readonly zones: readonly string[] };
+  readonly forceDestroyBuckets: boolean;
+  readonly protect: boolean;
+  /** Absolute paths. */
+  readonly folders: {
+    readonly project: string;
+    readonly home: string;
+    readonly sites: string;
+    readonly artifacts: string;
+  };
+}
+
+/** Every key of the namespace `chillbox`, which is the project's. */
+const keys = [
+  "apiEndpoint",
+  "apiToken",
+  "spacesEndpoint",
+  "spacesAccessKeyId",
+  "spacesSecretAccessKey",
+  "region",
+  "size",
+  "serverGeneration",
+  "serverName",
+  "techEmail",
+  "sshAllowedAddresses",
+  "adminPublicKeys",
+  "manageDns",
+  "dnsZones",
+  "sitesFolder",
+  "keepReleases",
+  "forceDestroyBuckets",
+  "protect",
+  "resourceName",
+] as const;
+type Key = (typeof keys)[number];
+
+/** Regions that have both droplets and Spaces. */
+const regions = ["ams3", "atl1", "blr1", "fra1", "lon1", "nyc3", "sfo2", "sfo3", "sgp1", "syd1", "tor1"];
+
+/**
+ * Reads and checks the stack's configuration.
+ * @throws UserError with every problem, one a line: the key, what is wrong, what to do
+ */
+export function readSettings(): Settings {
+  const config = new pulumi.Config();
+  const problems = unknownKeys(config.name);
+  const check = new Checker(config, problems);
+
+  const stack = pulumi.getStack();
+  const name = check.text(
+    "resourceName",
+    /^[a-z][a-z0-9-]{0,39}$/,
+    "lower-case letters, digits and hyphens, at most 40",
+    resourceName(config.name, stack),
+  );
+  const region = check.oneOf("region", regions);
+  const spacesEndpoint = check.url("spacesEndpoint");
+  const generation = check.integer("serverGeneration", 1, 9999);
+  const project = process.cwd();
+  const { home } = localCloudSettings();
+  const settings: Settings = {
+    project: config.name,
+    stack,
+    resourceName: name,
+    api: { endpoint: check.url("apiEndpoint"), token: check.secret("apiToken") },
+    spaces: {
+      endpoint: regionEndpoint(spacesEndpoint, region),
+      endpointTemplate: providerEndpoint(spacesEndpoint),
+      accessKeyId: check.secret("spacesAccessKeyId"),
+      secretAccessKey: check.secret("spacesSecretAccessKey"),
+    },
+    region,
+    server: {
+      size: check.text("size", /^[a-z0-9-]+$/, "a size such as s-1vcpu-512mb-10gb"),
+      generation,
+      hostName: serverHostName(name, generation),
+      name: check.text("serverName", domainPattern, "a domain in lower case, such as box.example.com"),
+      sshAllowedAddresses: check.list(
+        "sshAllowedAddresses",
+        isAddressBlock,
+        "addresses or CIDR blocks, such as 198.51.100.7/32",
+      ),
+      adminPublicKeys: check.list(
+        "adminPublicKeys",
+        isPublicKey,
+        "public ssh keys, one line each, such as ssh-ed25519 AAAA... name",
+      ),
+      keepReleases: check.integer("keepReleases", 1, 50),
+    },
+    techEmail: check.text("techEmail", /^[^\s@$]+@[^\s@$]+$/, "an e-mail address"),
+    dns: {
+      manage: check.boolean("manageDns"),
+      zones: check.list("dnsZones", (zone) => domainPattern.test(zone), "domains in lower case, such as example.com"),
+    },
+    forceDestroyBuckets: check.boolean("forceDestroyBuckets"),
+    protect: check.boolean("protect"),
+    folders: {
+      project,
+      home,
+      sites: resolve(project, check.text("sitesFolder", /^[^\0]+$/, "a folder")),
+      artifacts: join(home, "artifacts"),
+    },
+  };
+  if (problems.length > 0) throw new UserError(problems.join("\n"));
+  return deepFreeze(settings);
+}
+
+/** Keys of our namespace that nothing reads: a typing mistake would otherwise go unnoticed. */
+function unknownKeys(namespace: string): string[] {
+  return Object.keys(pulumi.runtime.allConfig())
+    .filter((full) => full.startsWith(`${namespace}:`))
+    .map((full) => full.slice(namespace.length + 1))
+    .filter((key) => !keys.includes(key as Key))
+    .map((key) => {
+      const suggestion = closest(key, keys);
+      const way = suggestion ? `Did you mean "${suggestion}"?` : "Pulumi.yaml lists the keys there are.";
+      return `${namespace}:${key} is not a key that chillbox knows. ${way} Remove it with: pulumi config rm ${key}`;
+    });
+}
+
+/** Reads keys one by one and collects what is wrong, so that all of it can be told at once. */
+class Checker {
+  readonly #config: pulumi.Config;
+  readonly #problems: string[];
+
+  constructor(config: pulumi.Config, problems: string[]) {
+    this.#config = config;
+    this.#problems = problems;
+  }
+
+  text(key: Key, pattern: RegExp, what: string, fallback?: string): string {
+    const value = this.#config.get(key) ?? fallback;
+    if (value === undefined) this.#complain(key, "is missing", what);
+    else if (!pattern.test(value)) this.#complain(key, `is ${JSON.stringify(value)}`, what);
+    else return value;
+    return "";
+  }
+
+  oneOf(key: Key, allowed: readonly string[]): string {
+    const value = this.#config.get(key) ?? "";
+    if (!allowed.includes(value)) this.#complain(key, `is ${JSON.stringify(value)}`, `one of ${allowed.join(", ")}`);
+    return value;
+  }
+
+  integer(key: Key, least: number, most: number): number {
+    const value = Number(this.#config.get(key));
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    this.#complain(key, `is ${JSON.stringify(this.#config.get(key))}`, `a whole number from ${least} to ${most}`);
+    return least;
+  }
+
+  boolean(key: Key): boolean {
+    const value = this.#config.get(key);
+    if (value !== "true" && value !== "false") this.#complain(key, `is ${JSON.stringify(value)}`, "true or false");
+    return value === "true";
+  }
+
+  /** A URL of scheme, host and port alone: clients put their own path behind it. */
+  url(key: Key): string {
+    const value = this.#config.get(key) ?? "";
+    const plain = value.replaceAll("{region}", "region").replace(/\/$/, "");
+    if (!URL.canParse(plain) || !/^https?:\/\/[^/?#@]+$/.test(plain)) {
+      this.#complain(key, `is ${JSON.stringify(value)}`, "a URL without a path, such as https://api.digitalocean.com");
+    }
+    return value.replace(/\/$/, "");
+  }
+
+  list(key: Key, isGood: (item: string) => boolean, what: string): string[] {
+    const items = this.#readList(key);
+    if (!Array.isArray(items)) {
+      this.#complain(key, "is not a list", `a list of ${what}`);
+      return [];
+    }
+    for (const item of items) {
+      if (typeof item !== "string" || !isGood(item)) this.#complain(key, `has ${JSON.stringify(item)}`, what);
+    }
+    return items as string[];
+  }
+
+  secret(key: Key): pulumi.Output<string> {
+    if ((this.#config.get(key) ?? "") === "") this.#complain(key, "is missing", "the secret", ` --secret ${key}`);
+    return pulumi.secret(this.#config.get(key) ?? "");
+  }
+
+  #readList(key: Key): unknown {
+    try {
+      return this.#config.getObject(key) ?? [];
+    } catch {
+      return undefined;
+    }
+  }
+
+  #complain(key: Key, problem: string, what: string, command = ` ${key} ...`): void {
+    this.#problems.push(
+      `${this.#config.name}:${key} ${problem}; it should be ${what}. Set it with: pulumi config set${command}`,
+    );
+  }
+}
+
+function isAddressBlock(text: string): boolean {
+  const [address = "", prefix, ...rest] = text.split("/");
+  const version = isIP(address);
+  if (version === 0 || rest.length > 0) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128));
+}
+
+function isPublicKey(text: string): boolean {
+  return /^(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [^\n]*)?$/.test(text);
+}
+
+function deepFreeze<Value extends object>(value: Value): Value {
+  for (const part of Object.values(value)) {
+    // Outputs belong to Pulumi, which writes to them.
+    if (part !== null && typeof part === "object" && !pulumi.Output.isInstance(part)) deepFreeze(part);
+  }
+  return Object.freeze(value);
+}
