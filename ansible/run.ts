@@ -1,0 +1,322 @@
+/**
+ * Runs one of the playbooks of this folder against one server.
+ *
+ *   node ansible/run.ts enrol|configure    input: one JSON object on stdin ({@link RunInput}); output: one JSON object on stdout
+ *
+ * Ansible keeps to itself: its own configuration, HOME and known_hosts, `ssh -F none`; keys and input lie in a private folder on tmpfs that
+ * goes away with this program. A booting server is waited for. Progress goes to stderr, whose last line says what failed; exit code 1 then.
+ */
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { create, extract } from "tar";
+import { UserError } from "../lib/user-error.ts";
+
+/** What stdin holds. */
+interface RunInput {
+  readonly host: string;
+  /** Default 22. */
+  readonly port?: number;
+  readonly user: string;
+  /** OpenSSH private key, PEM. */
+  readonly privateKey: string;
+  /** Public host keys, `ssh-ed25519 AAAA...`; any of them may answer. */
+  readonly hostKeys: readonly string[];
+  /** Passed on to the server's scripts; `chillbox-enrol` and `chillbox-configure` say what it holds. */
+  readonly input: Readonly<Record<string, unknown>>;
+}
+
+/** What `configure` reads here; the rest of its input goes to the server. */
+interface ConfigureFiles {
+  readonly hostKey: string;
+  /** A tar on the laptop with the server scripts at its top, and its SHA-256 in hex. */
+  readonly scripts: { readonly path: string; readonly sha256: string };
+  /** A folder on the laptop with the wheels of `server-scripts/python/requirements.txt`. */
+  readonly wheels: { readonly path: string };
+}
+
+const here = dirname(fileURLToPath(import.meta.url));
+const BOOT_LIMIT_MS = 90_000;
+const FOLDER_PREFIX = "chillbox-ansible-";
+
+const stopped = new AbortController();
+let playbook: ReturnType<typeof spawn> | undefined;
+
+async function main(): Promise<void> {
+  const playbookName = process.argv[2];
+  if (playbookName !== "enrol" && playbookName !== "configure")
+    throw new UserError("Say: node ansible/run.ts enrol|configure");
+  const input = readInput(await text(process.stdin));
+  const folder = await makeFolder();
+  try {
+    await writeConnection(folder, input);
+    await writeVariables(folder, playbookName, input);
+    await waitForSsh(folder, input);
+    process.stdout.write(`${JSON.stringify(await runPlaybook(folder, playbookName))}\n`);
+  } finally {
+    await closeConnections(folder);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function readInput(json: string): RunInput {
+  const input = JSON.parse(json) as RunInput;
+  for (const key of ["host", "user", "privateKey"] as const) {
+    if (typeof input[key] !== "string" || input[key] === "") throw new UserError(`The input's ${key} is missing.`);
+  }
+  if (!/^[0-9A-Za-z.:-]+$/.test(input.host)) throw new UserError(`The input's host "${input.host}" is no address.`);
+  if (!Array.isArray(input.hostKeys) || input.hostKeys.length === 0 || !input.hostKeys.every(isPublicKey)) {
+    throw new UserError('The input\'s hostKeys are not a list of public keys ("ssh-ed25519 AAAA...").');
+  }
+  if (typeof input.input !== "object" || input.input === null) throw new UserError("The input's input is missing.");
+  return input;
+}
+
+function isPublicKey(key: unknown): boolean {
+  return typeof key === "string" && /^ssh-ed25519 [A-Za-z0-9+/=]+( [^\n]*)?$/.test(key.trim());
+}
+
+/** A private folder on tmpfs, named with our process id; folders that killed runs left behind go away. */
+async function makeFolder(): Promise<string> {
+  const base = (await isWritableTmpfs("/dev/shm")) ? "/dev/shm" : tmpdir();
+  for (const name of await readdir(base)) {
+    const owner = name.startsWith(FOLDER_PREFIX) ? Number(name.slice(FOLDER_PREFIX.length).split("-")[0]) : 0;
+    if (owner > 0 && !isAlive(owner))
+      await rm(join(base, name), { recursive: true, force: true }).catch(() => undefined);
+  }
+  const folder = await mkdtemp(join(base, `${FOLDER_PREFIX}${process.pid}-`));
+  await mkdir(join(folder, "home"), { mode: 0o700 });
+  return folder;
+}
+
+async function isWritableTmpfs(path: string): Promise<boolean> {
+  const mounts = await readFile("/proc/mounts", "utf8").catch(() => "");
+  return mounts.split("\n").some((line) => line.split(" ")[1] === path && line.split(" ")[2] === "tmpfs");
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Writes the key, the host keys, and an inventory with the same server twice: `confirmed` trusts the last host key only. */
+async function writeConnection(folder: string, input: RunInput): Promise<void> {
+  const port = input.port ?? 22;
+  const name = port === 22 ? input.host : `[${input.host}]:${port}`;
+  const lines = input.hostKeys.map((key) => `${name} ${key.trim()}\n`);
+  await writePrivate(join(folder, "key"), `${input.privateKey.trimEnd()}\n`);
+  await writePrivate(join(folder, "known_hosts.server"), lines.join(""));
+  await writePrivate(join(folder, "known_hosts.confirmed"), lines.at(-1) ?? "");
+  const hosts = Object.fromEntries(
+    ["server", "confirmed"].map((host) => [
+      host,
+      {
+        ansible_host: input.host,
+        ansible_port: port,
+        ansible_user: input.user,
+        ansible_ssh_args: sshOptions(folder, host).join(" "),
+      },
+    ]),
+  );
+  await writePrivate(join(folder, "inventory.yml"), JSON.stringify({ all: { hosts } }));
+}
+
+/** Options of ssh: nothing of the person's own set-up is read; the connection is kept open for the next command. */
+function sshOptions(folder: string, host: string): string[] {
+  const options = {
+    IdentityFile: join(folder, "key"),
+    IdentitiesOnly: "yes",
+    IdentityAgent: "none",
+    UserKnownHostsFile: join(folder, `known_hosts.${host}`),
+    GlobalKnownHostsFile: "/dev/null",
+    StrictHostKeyChecking: "yes",
+    UpdateHostKeys: "no",
+    HostKeyAlgorithms: "ssh-ed25519",
+    PreferredAuthentications: "publickey",
+    BatchMode: "yes",
+    ConnectTimeout: "10",
+    ServerAliveInterval: "10",
+    ControlMaster: "auto",
+    ControlPersist: "60",
+    ControlPath: join(folder, `ssh.${host}`),
+  };
+  return ["-F", "none", ...Object.entries(options).flatMap(([key, value]) => ["-o", `${key}=${value}`])];
+}
+
+async function writeVariables(folder: string, name: string, { input }: RunInput): Promise<void> {
+  if (name === "enrol") return writePrivate(join(folder, "variables.json"), JSON.stringify({ enrol_input: input }));
+  const { hostKey, scripts, wheels, ...rest } = input as unknown as ConfigureFiles;
+  const variables = {
+    configure_host_key: hostKey,
+    configure_bundle: await makeBundle(folder, scripts, wheels),
+    configure_input: rest,
+  };
+  await writePrivate(join(folder, "variables.json"), JSON.stringify(variables));
+}
+
+/** One tar of `scripts/` and `wheels/`, the same bytes for the same files, so that it is sent only when something changed. */
+async function makeBundle(
+  folder: string,
+  scripts: ConfigureFiles["scripts"],
+  wheels: ConfigureFiles["wheels"],
+): Promise<string> {
+  const archive = await readFile(scripts.path);
+  const digest = createHash("sha256").update(archive).digest("hex");
+  if (digest !== scripts.sha256)
+    throw new UserError(`${scripts.path} is not the archive it should be (its SHA-256 is ${digest}).`);
+  const bundle = join(folder, "bundle");
+  await mkdir(join(bundle, "scripts"), { recursive: true });
+  await extract({ file: scripts.path, cwd: join(bundle, "scripts") });
+  await mkdir(join(bundle, "wheels"));
+  const names = (await readdir(wheels.path)).filter((name) => name.endsWith(".whl")).sort();
+  if (names.length === 0) throw new UserError(`${wheels.path} holds no wheels: run the set-up again.`);
+  for (const name of names) await cp(join(wheels.path, name), join(bundle, "wheels", name));
+  const files = (await readdir(bundle, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(bundle.length + 1))
+    .sort();
+  const file = join(folder, "bundle.tar");
+  await create({ file, cwd: bundle, portable: true, mtime: new Date(0), noDirRecurse: true }, files);
+  return file;
+}
+
+async function writePrivate(path: string, content: string): Promise<void> {
+  await writeFile(path, content, { mode: 0o600 });
+  await chmod(path, 0o600);
+}
+
+/** Connects until the server lets us in, at most {@link BOOT_LIMIT_MS}; the connection stays open for Ansible. */
+async function waitForSsh(folder: string, input: RunInput): Promise<void> {
+  const until = Date.now() + BOOT_LIMIT_MS;
+  const target = ["-p", String(input.port ?? 22), "-l", input.user, input.host, "true"];
+  for (let told = false; ; told = true) {
+    const { code, errors } = await ssh(folder, "server", target);
+    if (code === 0) return;
+    if (/Host key verification failed|REMOTE HOST IDENTIFICATION/.test(errors)) {
+      throw new UserError(
+        `${input.host} answers with another host key than expected: it is not the server that was made. Nothing was sent.`,
+      );
+    }
+    if (Date.now() > until) {
+      throw new UserError(
+        `${input.host} does not let ${input.user} in within ${BOOT_LIMIT_MS / 1000} s: ${lastLine(errors)}`,
+      );
+    }
+    if (!told) progress(`waiting for ${input.host}`);
+    await sleep(250, undefined, { signal: stopped.signal });
+  }
+}
+
+async function ssh(folder: string, host: string, words: readonly string[]): Promise<{ code: number; errors: string }> {
+  const child = spawn("ssh", [...sshOptions(folder, host), ...words], {
+    env: environment(folder),
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  // A master that stays in the background keeps stderr open, so the exit is waited for, not the stream's end.
+  let errors = "";
+  child.stderr.setEncoding("utf8").on("data", (part: string) => {
+    errors += part;
+  });
+  const [code] = (await once(child, "exit")) as [number | null];
+  child.stderr.destroy();
+  return { code: code ?? 1, errors };
+}
+
+async function closeConnections(folder: string): Promise<void> {
+  for (const host of ["server", "confirmed"]) await ssh(folder, host, ["-O", "exit", "x"]).catch(() => undefined);
+}
+
+/** @returns what the playbook reports. */
+async function runPlaybook(folder: string, name: string): Promise<unknown> {
+  const words = [
+    "--inventory",
+    join(folder, "inventory.yml"),
+    "--extra-vars",
+    `@${join(folder, "variables.json")}`,
+    join(here, `${name}.yml`),
+  ];
+  // A group of its own, so that all of it can be ended at once.
+  playbook = spawn("ansible-playbook", words, {
+    env: environment(folder),
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
+  const ended = once(playbook, "close") as Promise<[number | null]>;
+  let said = "";
+  playbook.stderr?.setEncoding("utf8").on("data", (part: string) => {
+    said += part;
+  });
+  let result: unknown;
+  let failure: string | undefined;
+  if (playbook.stdout) {
+    for await (const line of createInterface({ input: playbook.stdout })) {
+      const event = readEvent(line);
+      if (event.task && event.task !== "Report") progress(event.task);
+      if (event.error) failure ??= event.error;
+      if (event.result) result = JSON.parse(event.result);
+    }
+  }
+  const [code] = await ended.catch((error: NodeJS.ErrnoException) => {
+    throw new UserError(
+      error.code === "ENOENT" ? "ansible-playbook is not on PATH: run the set-up (npm run up)." : String(error),
+    );
+  });
+  playbook = undefined;
+  if (failure !== undefined) throw new UserError(failure.trim());
+  if (code !== 0 || result === undefined)
+    throw new UserError(`ansible-playbook failed with ${code}: ${lastLine(said)}`);
+  return result;
+}
+
+function readEvent(line: string): { task?: string; error?: string; result?: string } {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return {};
+  }
+}
+
+/** An allow-list: nothing secret that our own environment may hold reaches Ansible, ssh or a plugin. */
+function environment(folder: string): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env["PATH"],
+    HOME: join(folder, "home"),
+    LANG: "C.UTF-8",
+    USER: "chillbox",
+    ANSIBLE_CONFIG: join(here, "ansible.cfg"),
+    ANSIBLE_HOME: join(folder, "home"),
+    ANSIBLE_LOCAL_TEMP: join(folder, "home"),
+    PYTHONDONTWRITEBYTECODE: "1",
+  };
+}
+
+function progress(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function lastLine(words: string): string {
+  return words.trim().split("\n").at(-1) || "no reason was given";
+}
+
+function stop(): void {
+  stopped.abort();
+  if (playbook?.pid) process.kill(-playbook.pid, "SIGTERM");
+}
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+await main().catch((error: unknown) => {
+  const message = stopped.signal.aborted ? "Interrupted." : error instanceof UserError ? error.message : String(error);
+  process.stderr.write(`${message}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,122 @@
+# shellcheck shell=sh
+# What every server script shares: paths, messages, locks, and writing files that last.
+# A script loads it with:  command -v die >/dev/null || . "$(dirname "$(readlink -f "$0")")/lib/chillbox.sh"
+# (the check lets enrol and others travel as one text, library first).
+
+set -eu
+umask 077
+
+# ROOT is put before every path, so that tests need no root.
+ROOT=${ROOT-}
+# shellcheck disable=SC2034  # used by the scripts
+{
+  ETC=$ROOT/etc/chillbox
+  STATE=$ROOT/var/lib/chillbox
+  SITES=$ROOT/var/lib/chillbox/sites
+  RUN=$ROOT/run/chillbox
+  SCRIPTS=$ROOT/usr/local/lib/chillbox
+}
+
+log() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+# Says what is wrong and ends the script. Exit 1.
+die() {
+  log "fatal: $*"
+  exit 1
+}
+
+# Prints the comment at the head of this script, without the #.
+help() { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; }
+
+# For scripts without options: --help prints the head comment, anything else that starts with - is refused. Exit 0 or 2.
+help_or_die() {
+  case ${1-} in
+  -h | --help)
+    help
+    exit 0
+    ;;
+  -*)
+    log "fatal: unknown option $1; see ${0##*/} --help"
+    exit 2
+    ;;
+  esac
+}
+
+need_cmd() {
+  for need_cmd_name; do
+    command -v "$need_cmd_name" >/dev/null || die "$need_cmd_name is missing on this server"
+  done
+}
+
+need_root() { [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || die "this needs root: doas ${0##*/}"; }
+
+# Owner and mode of something; owners only where they can be set.
+own() {
+  if [ "$(id -u)" = 0 ] && [ -z "$ROOT" ]; then chown -h "$1" "$2"; fi
+}
+
+# make_dir MODE OWNER PATH: a folder with exactly these, parents made 0755.
+make_dir() {
+  [ -d "${3%/*}" ] || (umask 022 && mkdir -p "${3%/*}")
+  [ -d "$3" ] || mkdir "$3"
+  chmod "$1" "$3"
+  own "$2" "$3"
+}
+
+# put_file MODE OWNER PATH: standard input becomes the file, whole or not at all, and lasts. Returns 1 when it already was the same.
+put_file() {
+  cat >"$3.new"
+  chmod "$1" "$3.new"
+  own "$2" "$3.new"
+  if cmp -s "$3.new" "$3" && [ "$(stat -c '%a %U:%G' "$3.new")" = "$(stat -c '%a %U:%G' "$3")" ]; then
+    rm "$3.new"
+    return 1
+  fi
+  fsync "$3.new"
+  mv "$3.new" "$3"
+  fsync "${3%/*}"
+}
+
+# put_link TARGET PATH: the link is there or is changed by one rename. Returns 1 when it already was the same.
+put_link() {
+  if [ "$(readlink "$2" || true)" = "$1" ]; then return 1; fi
+  rm -rf "$2.new"
+  ln -s "$1" "$2.new"
+  mv -T "$2.new" "$2"
+  fsync "${2%/*}"
+}
+
+# lock NAME SECONDS: waits for the lock, which the kernel gives back when this script ends, however it ends.
+# Each name has a file descriptor of its own, so that a script may hold both.
+lock() {
+  mkdir -p "$RUN/lock"
+  case $1 in
+  switch) exec 8>>"$RUN/lock/$1" && lock_fd=8 ;;
+  *) exec 9>>"$RUN/lock/$1" && lock_fd=9 ;;
+  esac
+  lock_until=$(($(date +%s) + $2))
+  until flock -n "$lock_fd"; do
+    [ "$(date +%s)" -lt "$lock_until" ] || die "another chillbox command has held the lock '$1' for $2 s: wait for it to end, then try again"
+    sleep 0.1
+  done
+}
+
+unlock() { case $1 in switch) exec 8>&- ;; *) exec 9>&- ;; esac }
+
+# A private folder on tmpfs that goes away with the script.
+make_work() {
+  mkdir -p "$RUN"
+  WORK=$(mktemp -d "$RUN/work.XXXXXX")
+  trap 'rm -rf "$WORK"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+}
+
+sha256_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+is_slug() {
+  case $1 in
+  '' | [!a-z]* | *[!a-z0-9-]*) return 1 ;;
+  esac
+  [ ${#1} -le 31 ]
+}

@@ -1,0 +1,73 @@
+# shellcheck shell=sh
+# nginx: what it is told, and whether it has taken it. Every call runs as user nginx (chillbox-as-nginx says why).
+# shellcheck disable=SC2154  # RUN, SITES, SCRIPTS come from chillbox.sh
+
+NGINX_CONF=$ROOT/etc/nginx/nginx.conf
+NGINX_RUN=$RUN/nginx
+INCLUDE_SITES="include $SITES/*/current/nginx/*.conf;"
+
+as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
+
+# check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one.
+check_nginx() {
+  check_conf=$NGINX_RUN/check.$1.conf
+  {
+    for check_site in "$SITES"/*; do
+      if [ "$check_site" != "$SITES/$1" ] && [ -d "$check_site/current/nginx" ]; then echo "include $check_site/current/nginx/*.conf;"; fi
+    done
+    echo "include $2/nginx/*.conf;"
+  } >"$WORK/includes"
+  awk -v marker="$INCLUDE_SITES" -v file="$WORK/includes" \
+    'index($0, marker) { while ((getline line < file) > 0) print "  " line; next } { print }' "$NGINX_CONF" |
+    put_file 640 root:nginx "$check_conf" || true
+  check_code=0
+  as_nginx nginx -t -q -e stderr -c "$check_conf" >"$WORK/nginx-check" 2>&1 || check_code=$?
+  rm -f "$check_conf"
+  [ "$check_code" = 0 ] || die "nginx refuses the site's configuration: $(grep -v 'test failed$' "$WORK/nginx-check" | head -n 3)"
+}
+
+# A name for all that nginx is to run with: 12 hex digits.
+nginx_generation() {
+  cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include 2>/dev/null | sha256sum | cut -c 1-12
+}
+
+write_generation() {
+  echo "add_header X-Chillbox-Generation $1 always;" | put_file 640 root:nginx "$NGINX_RUN/generation.conf" || true
+}
+
+# Makes nginx take what lies in $SITES and waits until it answers with it. Does nothing when it already does.
+apply_nginx() {
+  apply_generation=$(nginx_generation)
+  if [ "$(served_generation)" = "$apply_generation" ]; then return 0; fi
+  write_generation "$apply_generation"
+  if ! as_nginx nginx -t -q -e stderr -c "$NGINX_CONF" >"$RUN/nginx-apply" 2>&1; then
+    log "nginx refuses the configuration: $(head -n 3 "$RUN/nginx-apply")"
+    return 1
+  fi
+  link_service nginx
+  s6-svc -h "$TREE/nginx"
+  apply_until=$(($(date +%s) + 15))
+  until [ "$(served_generation)" = "$apply_generation" ]; do
+    if [ "$(date +%s)" -ge "$apply_until" ]; then
+      log "nginx did not take its new configuration within 15 s; see /var/log/nginx/error.log"
+      return 1
+    fi
+    sleep 0.05
+  done
+}
+
+# The generation that the server for unknown names answers with; empty while nginx is down.
+served_generation() {
+  curl --silent --noproxy '*' --max-time 2 --header 'Host: generation.invalid' --output /dev/null --dump-header - http://127.0.0.1/ |
+    sed -n 's/^[Xx]-[Cc]hillbox-[Gg]eneration: \([0-9a-f]*\).*/\1/p' || true
+}
+
+# answers NAME: whether a visitor who asks for this name gets an answer of its site: not the one for unknown names, and not 5xx.
+answers() {
+  answers_code=$(curl --silent --noproxy '*' --max-time 5 --header "Host: $1" --output /dev/null --dump-header "$WORK/answer" \
+    --write-out '%{http_code}' http://127.0.0.1/ || true)
+  case $answers_code in
+  [1234]??) ! grep -qi '^x-chillbox-generation:' "$WORK/answer" ;;
+  *) return 1 ;;
+  esac
+}
