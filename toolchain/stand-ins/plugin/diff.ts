@@ -38,7 +38,7 @@ export function diffInputs(
     }
     const property = spec?.inputProperties[key];
     const kind = isAbsent(before) ? "add" : isAbsent(after) ? "delete" : "update";
-    if (property?.willReplaceOnChanges || property?.replaceOnChanges) {
+    if (property?.willReplaceOnChanges || property?.replaceOnChanges || takesAway(before, after, key, facts)) {
       replaces.push(key);
       changes.set(key, `${kind}-replace`);
     } else {
@@ -47,6 +47,17 @@ export function diffInputs(
   }
   const named = spec !== undefined && isAutoNamed(spec, facts) && !wasMadeUp(news, "name");
   return { changes, replaces, deleteBeforeReplace: replaces.length > 0 && named };
+}
+
+/** Changes that replace the resource in one direction only. */
+function takesAway(before: unknown, after: unknown, key: string, facts: ResourceFacts): boolean {
+  if (hasUnknown(after)) {
+    return false;
+  }
+  if (facts.shrinkReplaces?.includes(key) && Array.isArray(before)) {
+    return before.some((item) => !(Array.isArray(after) && after.includes(item)));
+  }
+  return facts.offReplaces?.includes(key) === true && before === true;
 }
 
 function isAbsent(value: unknown): boolean {

@@ -54,6 +54,12 @@ export interface ResourceFacts {
   readonly trimmed?: readonly string[];
   /** Inputs that the provider decides when they are left out: leaving one out later changes nothing. */
   readonly computed?: readonly string[];
+  /** Lists of which a member that goes replaces the resource, although one that comes does not. */
+  readonly shrinkReplaces?: readonly string[];
+  /** Flags of which switching off replaces the resource, although switching on does not. */
+  readonly offReplaces?: readonly string[];
+  /** Inputs that the state holds in another form, so that a refresh leaves them alone. */
+  readonly notReadBack?: readonly string[];
   /** Outputs that an update may change, hence not known in its preview. */
   readonly volatile?: readonly string[];
   /** Whether `name` is made up when it is left out; default: when the schema does not require it. */

@@ -312,7 +312,8 @@ function inputsFromState(plugin: Plugin, type: string, inputs: Properties, found
   const spec = plugin.schema.resources[type];
   const keys = Object.keys(inputs).length > 0 ? Object.keys(inputs) : Object.keys(spec?.inputProperties ?? {});
   const result: Properties = { ...inputs };
-  for (const key of keys) {
+  const notReadBack = plugin.resources[type]?.facts.notReadBack ?? [];
+  for (const key of keys.filter((name) => !notReadBack.includes(name))) {
     const value = found[key];
     if (value !== undefined && value !== null && !isUnknown(value) && key !== defaultsKey) {
       result[key] = hasSecret(inputs[key]) || spec?.inputProperties[key]?.secret ? secret(value) : value;

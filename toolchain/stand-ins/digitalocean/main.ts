@@ -1,0 +1,11 @@
+/**
+ * Stand-in for the provider plugin `digitalocean` 4.80.1: the resource types that chillbox uses, against the local cloud alone.
+ */
+import { enableCompileCache } from "node:module";
+
+enableCompileCache();
+
+const { servePlugin } = await import("../plugin/server.ts");
+const { digitaloceanPlugin } = await import("./plugin.ts");
+
+servePlugin(digitaloceanPlugin());
