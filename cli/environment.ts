@@ -1,5 +1,5 @@
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
-import { passphraseFile, pathWithTools, pulumiEnvironment, shellQuote } from "../toolchain/environment.ts";
+import { passphraseFile, pathWithTools, shellEnvironment, shellQuote } from "../toolchain/environment.ts";
 import { setUp } from "../toolchain/setup.ts";
 import { toDeploy } from "../toolchain/tools/index.ts";
 
@@ -10,7 +10,7 @@ export async function printEnvironment(): Promise<void> {
   const tools = await setUp({ needs: toDeploy, settings, plain: true });
   const variables = {
     PATH: pathWithTools(settings, tools),
-    ...pulumiEnvironment(settings),
+    ...shellEnvironment(settings),
     PULUMI_CONFIG_PASSPHRASE_FILE: passphraseFile(settings),
   };
   for (const [name, value] of Object.entries(variables)) {

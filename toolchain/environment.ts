@@ -27,12 +27,19 @@ export function toolFolders(settings: LocalCloudSettings, tools: Tools): string[
   return folders;
 }
 
-/** What Pulumi needs in its environment besides PATH, whoever starts it. */
-export function pulumiEnvironment(settings: LocalCloudSettings): Record<string, string> {
+/** What a person's shell needs for plain `pulumi`, besides PATH. */
+export function shellEnvironment(settings: LocalCloudSettings): Record<string, string> {
   return {
     PULUMI_HOME: pulumiHome(settings),
     // One site that fails must not hold up the others.
     PULUMI_CONTINUE_ON_ERROR: "true",
+  };
+}
+
+/** What Pulumi needs in its environment besides PATH, whoever starts it. */
+export function pulumiEnvironment(settings: LocalCloudSettings): Record<string, string> {
+  return {
+    ...shellEnvironment(settings),
     // The plugins in PULUMI_HOME are the ones that set-up chose; nothing is fetched in the middle of a deployment.
     PULUMI_IGNORE_AMBIENT_PLUGINS: "true",
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",

@@ -1,0 +1,64 @@
+import { join } from "node:path";
+import { parse } from "yaml";
+import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { buildRelease } from "../lib/release.ts";
+import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
+import { readIfThere } from "../toolchain/files.ts";
+import { stack } from "./pulumi.ts";
+import { plainConfig, readConfig, stackConfigFile } from "./stack-config.ts";
+
+/** Where a key of Pulumi.yaml says what holds without a value. */
+interface ProjectFile {
+  readonly name: string;
+  readonly config?: Record<string, { readonly default?: unknown; readonly secret?: boolean }>;
+}
+
+/**
+ * Checks what the program would refuse on this machine, before anything is started or changed: the configuration, the site files, and
+ * that each site's release can be built. Needs no Pulumi engine.
+ * @returns the sites
+ * @throws UserError with everything that is wrong
+ */
+export async function checkProject(settings: LocalCloudSettings): Promise<SiteFile[]> {
+  const project = parse((await readIfThere(join(settings.repository, "Pulumi.yaml"))) ?? "") as ProjectFile;
+  const { readSettings } = await withConfig(project, await configOf(project, settings), () => import("../settings.ts"));
+  const { folders } = readSettings();
+  const sites = await readSiteFiles(folders.sites);
+  for (const site of sites) await buildRelease(site, { artifactsFolder: folders.artifacts });
+  return sites;
+}
+
+/** The configuration as the program will see it; secrets, which only Pulumi can read, are a word that stands for them. */
+async function configOf(project: ProjectFile, settings: LocalCloudSettings): Promise<Record<string, string>> {
+  const defaults = Object.entries(project.config ?? {}).map(([key, { default: value, secret }]) => {
+    return [key, secret ? "(secret)" : value] as const;
+  });
+  const own = await readConfig(stackConfigFile(settings));
+  const merged = { ...Object.fromEntries(defaults), ...plainConfig(settings), ...own };
+  return Object.fromEntries(
+    Object.entries(merged)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => [`${project.name}:${key}`, textOf(value)]),
+  );
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === "string") return value;
+  const isSecret = typeof value === "object" && value !== null && "secure" in value;
+  return isSecret ? "(secret)" : JSON.stringify(value);
+}
+
+/** Hands configuration to Pulumi's library the way the engine does, while it loads. */
+async function withConfig<T>(project: ProjectFile, config: Record<string, string>, load: () => Promise<T>): Promise<T> {
+  const variables = {
+    PULUMI_CONFIG: JSON.stringify(config),
+    PULUMI_NODEJS_PROJECT: project.name,
+    PULUMI_NODEJS_STACK: stack,
+  };
+  Object.assign(process.env, variables);
+  try {
+    return await load();
+  } finally {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  }
+}

@@ -1,0 +1,78 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { execa } from "execa";
+import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { UserError } from "../lib/user-error.ts";
+import { passphraseFile, pathWithTools, pulumiEnvironment } from "../toolchain/environment.ts";
+import type { Tools } from "../toolchain/tool.ts";
+
+/** Stack of the local cloud. */
+export const stack = "local";
+
+/** Pulumi, set up for stack `local` of this copy. */
+export interface Pulumi {
+  readonly settings: LocalCloudSettings;
+  readonly path: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** Prepares Pulumi's environment; of the person's own, nothing that concerns Pulumi gets in. */
+export function preparePulumi(settings: LocalCloudSettings, tools: Tools): Pulumi {
+  const own = Object.entries(process.env).filter(([name, value]) => !name.startsWith("PULUMI_") && value !== undefined);
+  return {
+    settings,
+    path: tools.pulumi?.path ?? "pulumi",
+    environment: {
+      ...(Object.fromEntries(own) as Record<string, string>),
+      ...pulumiEnvironment(settings),
+      PATH: pathWithTools(settings, tools),
+      PULUMI_CONFIG_PASSPHRASE_FILE: passphraseFile(settings),
+    },
+  };
+}
+
+/** Whether stack `local` exists: whether its state is there. */
+export function stackExists(settings: LocalCloudSettings): boolean {
+  return existsSync(join(settings.repository, "state/.pulumi/stacks/chillbox", `${stack}.json`));
+}
+
+/**
+ * Runs Pulumi with its output where the person sees it, and waits for its end also when the person presses ^C: it then finishes what it
+ * is doing and writes its state.
+ * @throws UserError when it fails; it has said why by then.
+ */
+export async function runPulumi(pulumi: Pulumi, args: readonly string[], wayOut: string): Promise<void> {
+  const child = execa(pulumi.path, args, {
+    cwd: pulumi.settings.repository,
+    env: pulumi.environment,
+    extendEnv: false,
+    stdio: "inherit",
+    reject: false,
+  });
+  const wait = () => {};
+  // The terminal sends ^C to Pulumi as well; a kill is for us alone and passed on.
+  const passOn = () => child.kill("SIGINT");
+  process.on("SIGINT", wait).on("SIGTERM", passOn).on("SIGHUP", passOn);
+  const result = await child;
+  process.off("SIGINT", wait).off("SIGTERM", passOn).off("SIGHUP", passOn);
+  if (result.failed) throw new UserError(`\`pulumi ${args.join(" ")}\` failed. ${wayOut}`);
+}
+
+/**
+ * Runs a short Pulumi command quietly.
+ * @param input its standard input: the place for secrets
+ * @throws UserError with what it said when it fails
+ */
+export async function askPulumi(pulumi: Pulumi, args: readonly string[], input?: string): Promise<string> {
+  const result = await execa(pulumi.path, args, {
+    cwd: pulumi.settings.repository,
+    env: pulumi.environment,
+    extendEnv: false,
+    reject: false,
+    timeout: 120_000,
+    all: true,
+    ...(input === undefined ? { stdin: "ignore" as const } : { input }),
+  });
+  if (result.failed) throw new UserError(`\`pulumi ${args.join(" ")}\` failed:\n${result.all ?? result.shortMessage}`);
+  return result.stdout;
+}

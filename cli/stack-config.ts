@@ -1,0 +1,95 @@
+import { createHash, randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { copyFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { parse } from "yaml";
+import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { type Credentials, readCredentials } from "../local-cloud/credentials.ts";
+import { readIfThere, writeIfChanged } from "../toolchain/files.ts";
+import { askPulumi, type Pulumi, stack, stackExists } from "./pulumi.ts";
+
+/** Configuration of stack `local`: where the local cloud is, and that nothing of it is precious. */
+export function plainConfig(settings: LocalCloudSettings): Record<string, string> {
+  return {
+    apiEndpoint: settings.apiEndpoint,
+    spacesEndpoint: "http://{region}.spaces.test",
+    serverName: "box.chillbox.test",
+    techEmail: "admin@chillbox.test",
+    manageDns: "true",
+    forceDestroyBuckets: "true",
+    protect: "false",
+  };
+}
+
+function secretConfig(credentials: Credentials): Record<string, string> {
+  return {
+    apiToken: credentials.token,
+    spacesAccessKeyId: credentials.spacesAccessKey,
+    spacesSecretAccessKey: credentials.spacesSecretKey,
+  };
+}
+
+/** The stack's configuration file, as Pulumi names it. */
+export function stackConfigFile(settings: LocalCloudSettings): string {
+  return join(settings.repository, `Pulumi.${stack}.yaml`);
+}
+
+/**
+ * Makes stack `local` and its `Pulumi.local.yaml`, if they are missing or belong to another local cloud. Keys that a person added stay, and
+ * so do values that a person changed, other than those that say where the local cloud is.
+ */
+export async function ensureStackConfig(pulumi: Pulumi): Promise<void> {
+  const { settings } = pulumi;
+  const file = stackConfigFile(settings);
+  const credentials = await readCredentials(settings);
+  if (!credentials) throw new Error("The local cloud has run and given out no credentials.");
+  if (!stackExists(settings)) await askPulumi(pulumi, ["stack", "init", stack, "--no-select", "--non-interactive"]);
+  const plain = plainConfig(settings);
+  const secrets = secretConfig(credentials);
+  const present = await readConfig(file);
+  const marker = join(settings.home, "stack-config");
+  // The secrets in the file are encrypted: this tells whether they are these without keeping them.
+  const digest = createHash("sha256")
+    .update(JSON.stringify([secrets, settings.apiEndpoint]))
+    .digest("hex");
+  if (isComplete(present, plain, secrets, settings) && (await readIfThere(marker)) === digest) return;
+
+  const temporary = `${file}.${randomBytes(4).toString("hex")}.yaml`;
+  try {
+    if (existsSync(file)) await copyFile(file, temporary);
+    const options = ["--stack", stack, "--config-file", temporary, "--non-interactive"];
+    const set = Object.entries(plain).filter(([key]) => mustSet(key, present));
+    const pairs = set.flatMap(([key, value]) => ["--plaintext", `${key}=${value}`]);
+    if (pairs.length > 0) await askPulumi(pulumi, ["config", "set-all", ...options, ...pairs]);
+    for (const [key, value] of Object.entries(secrets)) {
+      await askPulumi(pulumi, ["config", "set", ...options, "--secret", key], value);
+    }
+    await rename(temporary, file);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  await writeIfChanged(marker, digest, 0o600);
+}
+
+/** Values of the project's own keys in a stack's file, without the namespace; an encrypted one is `{ secure: ... }`. */
+export async function readConfig(file: string): Promise<Record<string, unknown>> {
+  const text = await readIfThere(file);
+  const content = text === undefined ? {} : (parse(text) as { config?: Record<string, unknown> } | null);
+  const entries = Object.entries(content?.config ?? {});
+  return Object.fromEntries(entries.map(([key, value]) => [key.replace(/^chillbox:/, ""), value]));
+}
+
+function isComplete(
+  present: Record<string, unknown>,
+  plain: Record<string, string>,
+  secrets: Record<string, string>,
+  settings: LocalCloudSettings,
+): boolean {
+  const all = [...Object.keys(plain), ...Object.keys(secrets)].every((key) => present[key] !== undefined);
+  return all && present.apiEndpoint === settings.apiEndpoint;
+}
+
+/** Where the cloud is follows the cloud; the rest is only given where nothing is. */
+function mustSet(key: string, present: Record<string, unknown>): boolean {
+  return key === "apiEndpoint" || key === "spacesEndpoint" || present[key] === undefined;
+}

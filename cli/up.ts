@@ -1,0 +1,70 @@
+import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { UserError } from "../lib/user-error.ts";
+import { startCloud } from "../local-cloud/control.ts";
+import { checkMachine, checkRoot } from "../local-cloud/preflight.ts";
+import { hasLeftovers } from "../local-cloud/sweep.ts";
+import { pathWithTools } from "../toolchain/environment.ts";
+import { say } from "../toolchain/progress.ts";
+import { lookForTools, setUp } from "../toolchain/setup.ts";
+import { toRun } from "../toolchain/tools/index.ts";
+import { askSites, isPage, type SiteAnswer } from "./ask-sites.ts";
+import { checkProject } from "./project-check.ts";
+import { preparePulumi, runPulumi, stack } from "./pulumi.ts";
+import { ensureStackConfig } from "./stack-config.ts";
+import { removeDeadLocks } from "./state-locks.ts";
+
+/**
+ * From whatever there is to pages that answer: tools, local cloud, `pulumi up` of stack `local`, one request to each site.
+ * @param options.yes install Debian packages without asking
+ * @param options.pulumiArguments more arguments for `pulumi up`
+ * @throws UserError for everything that a person can mend; a mistake in the project is told before anything has changed
+ */
+export async function bringUp(options: { yes: boolean; pulumiArguments: readonly string[] }): Promise<void> {
+  const settings = localCloudSettings();
+  process.chdir(settings.repository);
+  checkRoot();
+  await checkBeforeChanges(settings);
+  const sites = await checkProject(settings);
+  const tools = await setUp({ needs: toRun, yes: options.yes, settings });
+  // The local cloud, and what Pulumi starts, find the tools by it.
+  process.env.PATH = pathWithTools(settings, tools);
+  await startCloud(settings, say);
+  const pulumi = preparePulumi(settings, tools);
+  await removeDeadLocks(settings.repository, stack);
+  await ensureStackConfig(pulumi);
+  await runPulumi(
+    pulumi,
+    ["up", "--stack", stack, "--yes", "--skip-preview", ...options.pulumiArguments],
+    "Its messages are above. Mend the cause and run the same command again: what was made stays and is not made twice.",
+  );
+  report(await askSites(settings, sites));
+}
+
+/** What the local cloud would refuse, asked before set-up writes anything; where it runs already it has asked itself. */
+async function checkBeforeChanges(settings: LocalCloudSettings): Promise<void> {
+  const programs = await lookForTools({ needs: ["debian-packages"], settings });
+  if (programs["debian-packages"] && !(await hasLeftovers(settings))) await checkMachine(settings);
+}
+
+function report(answers: readonly SiteAnswer[]): void {
+  const width = Math.max(0, ...answers.map((answer) => answer.slug.length));
+  const lines = answers.map(({ slug, address, status }) => {
+    return `  ${slug.padEnd(width)}  ${address}${isPage(status) ? "" : `  does not answer: ${status}`}`;
+  });
+  const silent = answers.filter((answer) => !isPage(answer.status));
+  process.stdout.write(`\nYour sites:\n${lines.join("\n")}\n`);
+  if (silent.length > 0) {
+    throw new UserError(
+      `${silent.map((answer) => answer.slug).join(", ")}: no page. \`npx chillbox cloud logs\` shows what the local cloud has to say.`,
+    );
+  }
+  process.stdout.write(
+    [
+      "",
+      "Change a site, raise its VERSION, and run `npm run up` again. `npm run down` removes all of it.",
+      'Plain Pulumi in this shell: eval "$(npx chillbox env)" && pulumi preview --stack local',
+      "",
+    ].join("\n"),
+  );
+}
