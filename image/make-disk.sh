@@ -18,7 +18,9 @@ here=$(dirname "$(readlink -f "$0")")
 release=v3.23
 root=$work/root
 
+# Makes $root a place where programs run: a kernel's view, the harmless devices, and image/ on /mnt.
 enter() {
+	mkdir -p "$root/proc" "$root/dev" "$root/mnt"
 	mount -t proc proc "$root/proc"
 	mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 	for node in null zero full random urandom; do
@@ -46,18 +48,18 @@ copy_base() {
 
 # Every file comes from the mirror, its signature checked by the base's apk with Alpine's keys.
 install_from_mirror() {
-	copy_base "$work/tools"
-	mkdir -p "$root/etc/apk" "$root/etc/mkinitfs"
-	cp -R "$work/tools/etc/apk/keys" "$root/etc/apk/"
+	tools=$work/tools
+	copy_base "$tools"
+	mkdir -p "$root/etc/apk" "$root/etc/mkinitfs" "$tools/target"
+	cp -R "$tools/etc/apk/keys" "$root/etc/apk/"
 	printf '%s\n' "$ALPINE_MIRROR/$release/main" "$ALPINE_MIRROR/$release/community" > "$root/etc/apk/repositories"
 	echo 'features="base ext4 virtio"' > "$root/etc/mkinitfs/mkinitfs.conf"
-	mkdir "$work/tools/target"
-	mount --bind "$root" "$work/tools/target"
-	mount -t proc proc "$work/tools/proc"
-	cp /etc/resolv.conf "$work/tools/etc/resolv.conf"
-	chroot "$work/tools" apk --root /target --initdb --arch x86_64 --update-cache --no-progress add alpine-base linux-virt
-	umount "$work/tools/proc" "$work/tools/target"
-	rm -rf "$work/tools"
+	mount --rbind "$root" "$tools/target"
+	mount -t proc proc "$tools/proc"
+	cp /etc/resolv.conf "$tools/etc/resolv.conf"
+	chroot "$tools" apk --root /target --initdb --arch x86_64 --update-cache --no-progress add alpine-base linux-virt
+	umount -R "$tools/proc" "$tools/target"
+	rm -rf "$tools"
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
 }
 
@@ -96,12 +98,13 @@ if [ -n "$debs" ]; then
 else
 	echo "Installing Alpine from $ALPINE_MIRROR"
 	mkdir "$root"
-	install_from_mirror
 	enter
+	install_from_mirror
 	cp "$root/etc/apk/repositories" "$work/repositories"
 fi
 echo 'Installing packages and services'
-chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root ROOT_UUID="$uuid" /mnt/setup.sh
+chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root ${http_proxy:+"http_proxy=$http_proxy"} \
+	${https_proxy:+"https_proxy=$https_proxy"} ROOT_UUID="$uuid" /mnt/setup.sh
 cp "$work/repositories" "$root/etc/apk/repositories"
 chroot "$root" apk --no-network info -v 2> /dev/null | sort > "$work/packages.txt"
 rm -rf "$root/var/cache/chillbox-packages"
