@@ -34,7 +34,7 @@ class CallbackModule(CallbackBase):
 
 
 def _message(result):
-    return str(result.get("msg") or result.get("censored") or result.get("stderr") or "it failed without a word")
+    return str(result.get("stderr") or result.get("msg") or result.get("censored") or "it failed without a word")
 
 
 def _tell(**event):
