@@ -8,7 +8,7 @@ export interface RunResult {
 }
 
 /** Folders of administrators' tools, which are not on everybody's PATH. */
-export const toolPath = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;
+export const toolPath = `${process.env.PATH ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;
 
 /**
  * Runs one of the laptop's tools to its end and answers whatever its exit code is.

@@ -145,6 +145,13 @@ export async function joinServices(host: CgroupHost, top: string): Promise<void>
   await writeFile(join(first ?? "", "cgroup.procs"), String(process.pid));
 }
 
+/** Whether the group `top` is there. */
+export async function groupExists(top: string): Promise<boolean> {
+  const host = await findCgroups();
+  const found = await Promise.all(host.hierarchies.map(({ path }) => groupsBelow(join(path, top))));
+  return found.flat().length > 0;
+}
+
 /** Processes in the group `top` and below. */
 export async function processesIn(host: CgroupHost, top: string): Promise<number[]> {
   const groups = (await Promise.all(host.hierarchies.map(({ path }) => groupsBelow(join(path, top))))).flat();

@@ -20,12 +20,18 @@ export function groupName(settings: LocalCloudSettings): string {
   return `chillbox-${settings.id}`;
 }
 
+/** A driver whose droplets end with it. */
+export interface NamespaceDriver extends DropletDriver {
+  /** Shuts all droplets down at once and pulls the plug on those that take longer than `milliseconds`. */
+  stopAll(milliseconds: number): Promise<void>;
+}
+
 /** Boots droplets in namespaces on the laptop (launch.py), from disks under `<cloud>/droplets/<id>/`. */
 export function createNamespaceDriver(
   settings: LocalCloudSettings,
   network: Router,
   log: (line: string) => void,
-): DropletDriver {
+): NamespaceDriver {
   const running = new Map<number, Machine>();
   const turns = new Map<number, Promise<unknown>>();
   const listeners: ((id: number, running: boolean) => void)[] = [];
@@ -115,13 +121,13 @@ export function createNamespaceDriver(
     await removeGroups(await findCgroups(), group(id));
   }
 
-  async function stop(id: number, how: "kill" | "poweroff"): Promise<void> {
+  async function stop(id: number, how: "kill" | "poweroff", milliseconds = shutdownMilliseconds): Promise<void> {
     const machine = running.get(id);
     if (!machine) {
       return;
     }
     machine.command(how);
-    const timer = setTimeout(() => machine.command("kill"), shutdownMilliseconds);
+    const timer = setTimeout(() => machine.command("kill"), milliseconds);
     await machine.ended;
     clearTimeout(timer);
     await afterwards(id);
@@ -149,6 +155,10 @@ export function createNamespaceDriver(
         await rm(folder(id), { recursive: true, force: true });
         turns.delete(id);
       }),
+    stopAll: async (milliseconds) => {
+      const ids = new Set([...running.keys(), ...turns.keys()]); // one that is just booting is not in `running` yet
+      await Promise.all([...ids].map((id) => inTurn(id, () => stop(id, "poweroff", milliseconds))));
+    },
     isRunning: (id) => running.has(id),
     onChange: (listener) => {
       listeners.push(listener);

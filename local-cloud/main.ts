@@ -1,0 +1,131 @@
+import { access, mkdir } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { UserError } from "../lib/user-error.ts";
+import { createApi, ensureOwnerKey, makeSpacesKeys, openStore } from "./api/index.ts";
+import { makeCredentials } from "./credentials.ts";
+import { findCgroups, joinServices } from "./droplets/cgroups.ts";
+import { createNamespaceDriver, groupName } from "./droplets/driver.ts";
+import { log, serverLog } from "./log.ts";
+import { createMetadata } from "./metadata/index.ts";
+import { createNetwork, metadataPort } from "./network/router.ts";
+import { removeProcess, writeProcess } from "./process.ts";
+import { toolPath } from "./run.ts";
+import { startSpaces } from "./spaces/spaces.ts";
+
+/** How long droplets have for their own shutdown when the local cloud stops. */
+const shutdownMilliseconds = 10_000;
+
+/** What must be undone at the stop, the last first. */
+type Undo = () => Promise<unknown>;
+
+/**
+ * Makes every part of the local cloud and hands each the others. Whatever is made is entered in `undo` at once, so that a start that
+ * fails half-way takes it all back.
+ */
+async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<void> {
+  const credentials = await makeCredentials(settings);
+  const network = createNetwork(settings, log);
+  undo.push(() => network.stop());
+  await network.start();
+
+  const driver = createNamespaceDriver(settings, network, log);
+  const store = openStore(join(settings.cloud, "api.sqlite"));
+  undo.push(async () => store.close());
+  await ensureOwnerKey(store, credentials.spacesAccessKey, credentials.spacesSecretKey);
+
+  const spaces = await startSpaces({
+    folder: join(settings.cloud, "spaces"),
+    keys: makeSpacesKeys(store),
+    versitygwPath: await findVersitygw(),
+    log,
+  });
+  undo.push(() => spaces.stop());
+  await spaces.listen("127.0.0.1", settings.ports.spaces);
+  await spaces.listen(network.hostAddress, settings.ports.spaces);
+
+  const metadata = createMetadata({ store });
+  undo.push(() => metadata.close());
+  await metadata.listen({ host: network.hostAddress, port: metadataPort });
+
+  const api = await createApi({
+    store,
+    driver,
+    network,
+    imagesFolder: join(settings.cloud, "images"),
+    token: credentials.token,
+    spacesProxy: settings.spacesProxy,
+    log: serverLog("api"),
+  });
+  undo.push(() => driver.stopAll(shutdownMilliseconds));
+  undo.push(() => api.close());
+  await api.listen({ host: "127.0.0.1", port: settings.ports.api });
+}
+
+/** versitygw 1.8.0: what the caller says, else on PATH, else where set-up puts it. */
+async function findVersitygw(): Promise<string> {
+  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "chillbox/versitygw/1.8.0");
+  const folders = [...toolPath.split(":").filter((folder) => folder !== ""), cache];
+  const candidates = [process.env.CHILLBOX_VERSITYGW, ...folders.map((folder) => join(folder, "versitygw"))];
+  for (const path of candidates.filter((one) => one !== undefined)) {
+    const found = await access(path).then(
+      () => true,
+      () => false,
+    );
+    if (found) {
+      return path;
+    }
+  }
+  throw new UserError("versitygw, the S3 server of the local cloud, is missing: `npm run doctor` tells how to get it.");
+}
+
+async function stopParts(undo: Undo[]): Promise<void> {
+  for (const step of undo.splice(0).reverse()) {
+    await step().catch((error) => log(`stop: ${String(error)}`));
+  }
+}
+
+async function main(): Promise<void> {
+  process.umask(0o077);
+  const settings = localCloudSettings();
+  const undo: Undo[] = [];
+  let stopping: Promise<void> | undefined;
+  const stop = (code: number) => {
+    stopping ??= (async () => {
+      await stopParts(undo);
+      await removeProcess(settings);
+      log("stopped");
+      process.exit(code);
+    })();
+    return stopping;
+  };
+  process.on("SIGTERM", () => void stop(0));
+  process.on("SIGINT", () => void stop(0));
+  process.on("SIGHUP", () => {}); // the terminal of the start was closed
+  process.on("unhandledRejection", (error) => log(`unexpected: ${describe(error)}`));
+  process.on("uncaughtException", (error) => {
+    log(`unexpected: ${describe(error)}`);
+    void stop(1);
+  });
+  try {
+    await mkdir(settings.cloud, { recursive: true, mode: 0o700 });
+    await joinServices(await findCgroups(), groupName(settings));
+    await writeProcess(settings, false);
+    await startParts(settings, undo);
+    await writeProcess(settings, true);
+    log(`ready: API on ${settings.apiEndpoint}`);
+  } catch (error) {
+    log(describe(error));
+    await stop(1);
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof UserError) {
+    return error.message;
+  }
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+await main();
