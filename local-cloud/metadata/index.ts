@@ -1,0 +1,2 @@
+/** The droplet metadata service. */
+export { createMetadata, type MetadataDependencies } from "./server.ts";
