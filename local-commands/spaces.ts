@@ -48,6 +48,8 @@ export function openSpaces(target: SpacesTarget, environment: NodeJS.ProcessEnv 
     // Spaces refuses the checksums that newer clients add by themselves.
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
+    // With it the request's head leaves before the proxy's agent could rewrite it.
+    expectContinueHeader: false,
     maxAttempts: 4,
     ...(proxy
       ? { requestHandler: { httpAgent: new HttpProxyAgent(proxy, { keepAlive: true, maxSockets: parallel }) } }
