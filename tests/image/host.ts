@@ -1,20 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import {
-  chmodSync,
-  createReadStream,
-  createWriteStream,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createGunzip } from "node:zlib";
 import { type Ending, launch, type Machine } from "../../local-cloud/droplets/machine.ts";
+import { rawImage } from "./raw-image.ts";
 
 const address = "198.18.200.2";
 const vpcAddress = "198.18.201.2";
@@ -30,9 +20,7 @@ export class TestHost {
 
   /** Unpacks the image to a disk of 2 GiB, and makes the network and what answers in it. */
   async prepare(imagePath: string, metadata: Record<string, unknown>): Promise<void> {
-    await pipeline(createReadStream(imagePath), createGunzip(), createWriteStream(this.path("image.qcow2")));
-    execFileSync("qemu-img", ["convert", "-O", "raw", this.path("image.qcow2"), this.path("disk.raw")]);
-    rmSync(this.path("image.qcow2"));
+    await rawImage(imagePath, this.folder);
     execFileSync("truncate", ["-s", "2G", this.path("disk.raw")]);
     execFileSync("resize2fs", [this.path("disk.raw")], { stdio: "ignore" });
     mkdirSync(this.path("mount"));
