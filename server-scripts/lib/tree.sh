@@ -67,7 +67,7 @@ copy_service() {
   [ ! -e "$SERVICES/$copy_name" ] || return 0
   cp -R "$SITES/$1/releases/$2/services/$3" "$SERVICES/$copy_name.new"
   [ -z "${4-}" ] || : >"$SERVICES/$copy_name.new/data/trial"
-  chmod 755 "$SERVICES/$copy_name.new" "$SERVICES/$copy_name.new/data"
+  chmod -R go=rX "$SERVICES/$copy_name.new"
   mv "$SERVICES/$copy_name.new" "$SERVICES/$copy_name"
 }
 
