@@ -3,10 +3,12 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
-import { createApi, ensureOwnerKey, makeSpacesKeys, openStore } from "./api/index.ts";
+import { createApi, ensureOwnerKey, makeSpacesKeys, makeZones, openStore } from "./api/index.ts";
 import { makeCredentials } from "./credentials.ts";
 import { findCgroups, joinServices } from "./droplets/cgroups.ts";
 import { createNamespaceDriver, groupName } from "./droplets/driver.ts";
+import { createDnsServer } from "./gateway/dns.ts";
+import { createGateway } from "./gateway/gateway.ts";
 import { log, serverLog } from "./log.ts";
 import { createMetadata } from "./metadata/index.ts";
 import { createNetwork, metadataPort } from "./network/router.ts";
@@ -44,6 +46,16 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
   undo.push(() => spaces.stop());
   await spaces.listen("127.0.0.1", settings.ports.spaces);
   await spaces.listen(network.hostAddress, settings.ports.spaces);
+
+  const zones = makeZones(store);
+  const dns = createDnsServer({ zones, hostAddress: network.hostAddress, log });
+  undo.push(() => dns.close());
+  await dns.listen("127.0.0.1", settings.ports.dns);
+  await dns.listen(network.hostAddress, settings.ports.dns);
+
+  const gateway = createGateway({ zones, port: settings.ports.gateway, addressRange: settings.addressRange, log });
+  undo.push(() => gateway.stop());
+  await gateway.start();
 
   const metadata = createMetadata({ store });
   undo.push(() => metadata.close());

@@ -103,8 +103,7 @@ export async function checkRange(settings: LocalCloudSettings): Promise<void> {
 }
 
 async function checkPorts(settings: LocalCloudSettings): Promise<void> {
-  const names = { ...settings.ports, metadata: metadataPort };
-  for (const [name, port] of Object.entries(names)) {
+  for (const [name, port] of Object.entries(settings.ports)) {
     if (!(await isFreeTcp(port))) {
       throw new UserError(takenMessage(name, port, await ownerOf(port, "t")));
     }
@@ -112,11 +111,17 @@ async function checkPorts(settings: LocalCloudSettings): Promise<void> {
   if (!(await isFreeUdp(settings.ports.dns))) {
     throw new UserError(takenMessage("dns", settings.ports.dns, await ownerOf(settings.ports.dns, "u")));
   }
+  // Only what listens on every address is in the way: each copy of the local cloud has an address of its own for this port.
+  const { stdout } = await tryRun("ss", ["-H", "-ltn", `sport = :${metadataPort}`]);
+  if (/(?:0\.0\.0\.0|\*|\[::\]):\d+ /.test(stdout)) {
+    throw new UserError(
+      `Port ${metadataPort}, which the local cloud needs (metadata), is taken on all addresses${await ownerOf(metadataPort, "t")}. End it.`,
+    );
+  }
 }
 
 function takenMessage(name: string, port: number, owner: string): string {
-  const other = name === "metadata" ? "End it" : "End it, or set CHILLBOX_PORT_BASE to another number";
-  return `Port ${port} on 127.0.0.1, which the local cloud needs (${name}), is taken${owner}. ${other}.`;
+  return `Port ${port} on 127.0.0.1, which the local cloud needs (${name}), is taken${owner}. End it, or set CHILLBOX_PORT_BASE to another number.`;
 }
 
 async function ownerOf(port: number, kind: "t" | "u"): Promise<string> {
