@@ -69,7 +69,8 @@ function wasMadeUp(inputs: Properties, key: string): boolean {
   return Array.isArray(defaults) && defaults.includes(key);
 }
 
-function differs(before: unknown, after: unknown, key: string, facts: ResourceFacts): boolean {
+/** `false` when both values mean the same for this property: sets in another order, text in other capitals. */
+export function differs(before: unknown, after: unknown, key: string, facts: ResourceFacts): boolean {
   if (isAbsent(after) && (isAbsent(before) || facts.computed?.includes(key))) {
     return false;
   }

@@ -9,7 +9,7 @@ import any from "google-protobuf/google/protobuf/any_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import structs from "google-protobuf/google/protobuf/struct_pb.js";
 import { type AutoNaming, type CheckFailure, checkConfig, checkInputs, defaultsKey } from "./check.ts";
-import { type ChangeKind, diffInputs } from "./diff.ts";
+import { type ChangeKind, differs, diffInputs } from "./diff.ts";
 import { type Call, PartlyMade, type Plugin, type ResourceKind } from "./plugin.ts";
 import { hasSecret, isUnknown, type Properties, reveal, revealAll, secret, unknown } from "./wire.ts";
 
@@ -271,12 +271,14 @@ function previewOutputs(plugin: Plugin, type: string, state: Properties, inputs:
 
 /**
  * Outputs with their marks of secrecy: what the schema calls secret, what came in as a secret, and what was secret in the state.
- * Inputs that the resource's code did not answer with are added.
+ * Inputs that the resource's code did not answer with are added; an answer that means the same as its input is given as the input was.
  */
 function seal(plugin: Plugin, type: string, inputs: Properties, state: Properties, outputs: Properties): Properties {
   const spec = plugin.schema.resources[type];
+  const facts = plugin.resources[type]?.facts ?? {};
   const sealed: Properties = {};
-  for (const [key, value] of Object.entries({ ...inputs, ...outputs })) {
+  for (const [key, answer] of Object.entries({ ...inputs, ...outputs })) {
+    const value = key in inputs && !differs(reveal(inputs[key]), answer, key, facts) ? inputs[key] : answer;
     if (value === undefined || value === null || !(key in (spec?.properties ?? {}))) {
       continue;
     }
@@ -312,10 +314,16 @@ function inputsFromState(plugin: Plugin, type: string, inputs: Properties, found
   const spec = plugin.schema.resources[type];
   const keys = Object.keys(inputs).length > 0 ? Object.keys(inputs) : Object.keys(spec?.inputProperties ?? {});
   const result: Properties = { ...inputs };
-  const notReadBack = plugin.resources[type]?.facts.notReadBack ?? [];
-  for (const key of keys.filter((name) => !notReadBack.includes(name))) {
+  const facts = plugin.resources[type]?.facts ?? {};
+  for (const key of keys.filter((name) => !facts.notReadBack?.includes(name))) {
     const value = found[key];
-    if (value !== undefined && value !== null && !isUnknown(value) && key !== defaultsKey) {
+    if (
+      differs(reveal(inputs[key]), value, key, facts) &&
+      value !== undefined &&
+      value !== null &&
+      !isUnknown(value) &&
+      key !== defaultsKey
+    ) {
       result[key] = hasSecret(inputs[key]) || spec?.inputProperties[key]?.secret ? secret(value) : value;
     }
   }
