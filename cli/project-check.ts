@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { parse } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
-import { buildRelease } from "../lib/release.ts";
-import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
+import { unknownSurroundings } from "../lib/manifest.ts";
+import type { SiteFile } from "../lib/site-file.ts";
+import { checkSites } from "../lib/sites.ts";
 import { readIfThere } from "../toolchain/files.ts";
+import { say } from "../toolchain/progress.ts";
 import { stack } from "./pulumi.ts";
 import { plainConfig, readConfig, stackConfigFile } from "./stack-config.ts";
 
@@ -21,11 +23,18 @@ interface ProjectFile {
  */
 export async function checkProject(settings: LocalCloudSettings): Promise<SiteFile[]> {
   const project = parse((await readIfThere(join(settings.repository, "Pulumi.yaml"))) ?? "") as ProjectFile;
-  const { readSettings } = await withConfig(project, await configOf(project, settings), () => import("../settings.ts"));
-  const { folders } = readSettings();
-  const sites = await readSiteFiles(folders.sites);
-  for (const site of sites) await buildRelease(site, { artifactsFolder: folders.artifacts });
-  return sites;
+  const config = await configOf(project, settings);
+  const { folders, server, techEmail, dns, spaces } = await withConfig(project, config, async () =>
+    (await import("../settings.ts")).readSettings(),
+  );
+  const surroundings = unknownSurroundings({
+    serverName: server.name,
+    techEmail,
+    manageDns: dns.manage,
+    s3Endpoint: spaces.endpoint,
+  });
+  const sites = await checkSites({ folder: folders.sites, artifactsFolder: folders.artifacts, surroundings, log: say });
+  return sites.map(({ site }) => site);
 }
 
 /** The configuration as the program will see it; secrets, which only Pulumi can read, are a word that stands for them. */
@@ -48,8 +57,8 @@ function textOf(value: unknown): string {
   return isSecret ? "(secret)" : JSON.stringify(value);
 }
 
-/** Hands configuration to Pulumi's library the way the engine does, while it loads. */
-async function withConfig<T>(project: ProjectFile, config: Record<string, string>, load: () => Promise<T>): Promise<T> {
+/** Hands configuration to Pulumi's library the way the engine does, for as long as `read` takes. */
+async function withConfig<T>(project: ProjectFile, config: Record<string, string>, read: () => Promise<T>): Promise<T> {
   const variables = {
     PULUMI_CONFIG: JSON.stringify(config),
     PULUMI_NODEJS_PROJECT: project.name,
@@ -57,7 +66,7 @@ async function withConfig<T>(project: ProjectFile, config: Record<string, string
   };
   Object.assign(process.env, variables);
   try {
-    return await load();
+    return await read();
   } finally {
     for (const name of Object.keys(variables)) delete process.env[name];
   }

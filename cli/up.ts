@@ -24,7 +24,7 @@ export async function bringUp(options: { yes: boolean; pulumiArguments: readonly
   const settings = localCloudSettings();
   process.chdir(settings.repository);
   checkRoot();
-  await checkBeforeChanges(settings);
+  await checkBeforeChanges(settings, options.yes);
   const sites = await checkProject(settings);
   const tools = await setUp({ needs: toRun, yes: options.yes, settings });
   // The local cloud, and what Pulumi starts, find the tools by it.
@@ -41,10 +41,11 @@ export async function bringUp(options: { yes: boolean; pulumiArguments: readonly
   report(await askSites(settings, sites));
 }
 
-/** What the local cloud would refuse, asked before set-up writes anything; where it runs already it has asked itself. */
-async function checkBeforeChanges(settings: LocalCloudSettings): Promise<void> {
-  const programs = await lookForTools({ needs: ["debian-packages"], settings });
-  if (programs["debian-packages"] && !(await hasLeftovers(settings))) await checkMachine(settings);
+/** What the local cloud would refuse, asked before anything of the project is written; where it runs already it has asked itself. */
+async function checkBeforeChanges(settings: LocalCloudSettings, yes: boolean): Promise<void> {
+  const programs = { needs: ["debian-packages"], yes, settings };
+  if (!("debian-packages" in (await lookForTools(programs)))) await setUp(programs);
+  if (!(await hasLeftovers(settings))) await checkMachine(settings);
 }
 
 function report(answers: readonly SiteAnswer[]): void {

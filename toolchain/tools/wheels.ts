@@ -1,6 +1,5 @@
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { wheelsFolder } from "../../lib/wheels.ts";
 import { exists, fillFolder } from "../files.ts";
 import { run } from "../run.ts";
 import type { Context, Tool } from "../tool.ts";
@@ -32,7 +31,6 @@ export const wheels: Tool = {
   },
 };
 
-async function folderOf(context: Context): Promise<string> {
-  const content = await readFile(join(context.settings.repository, requirements));
-  return join(context.cache, "wheels", createHash("sha256").update(content).digest("hex").slice(0, 16));
+function folderOf(context: Context): Promise<string> {
+  return wheelsFolder(join(context.settings.repository, requirements));
 }
