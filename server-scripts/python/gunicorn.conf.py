@@ -9,6 +9,8 @@ import io
 import os
 import time
 
+from gunicorn.errors import HaltServer
+
 _OWN = os.path.join(os.getcwd(), "gunicorn.conf.py")
 if os.path.exists(_OWN):
     with open(_OWN, encoding="utf-8") as _file:
@@ -18,6 +20,7 @@ _READY = 4
 _HEALTH = os.environ.pop("CHILLBOX_HEALTH", "")
 _TRIAL = os.environ.pop("CHILLBOX_TRIAL", "")
 _sites_post_worker_init = globals().get("post_worker_init")
+_sites_child_exit = globals().get("child_exit")
 
 # These are chillbox's own: the supervisor, the socket and the log.
 daemon = False
@@ -44,6 +47,14 @@ def post_worker_init(worker):
     while _TRIAL and os.path.exists(_TRIAL) and worker.alive and worker.ppid == os.getppid():
         worker.notify()
         time.sleep(0.02)
+
+
+def child_exit(server, worker):
+    """Called in the master when a worker ended. A candidate's worker has no reason to, so it is not started again and again."""
+    if _sites_child_exit:
+        _sites_child_exit(server, worker)
+    if _TRIAL and os.path.exists(_TRIAL):
+        raise HaltServer("a worker ended before the release was put to use", 3)
 
 
 def _ask(application, path):
