@@ -1,5 +1,5 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,6 +17,7 @@ export class TestHost {
   readonly vpcAddress = vpcAddress;
   #children: ChildProcess[] = [];
   #machine: Machine | undefined;
+  #consoleStart = 0;
 
   /** Unpacks the image to a disk of 2 GiB, and makes the network and what answers in it. */
   async prepare(imagePath: string, metadata: Record<string, unknown>): Promise<void> {
@@ -56,6 +57,7 @@ export class TestHost {
 
   /** Powers on; resolves when init runs. */
   async boot(): Promise<void> {
+    this.#consoleStart = existsSync(this.path("console.log")) ? this.text("console.log").length : 0;
     this.#machine = await launch(
       {
         disk: this.path("disk.raw"),
@@ -85,17 +87,47 @@ export class TestHost {
   }
 
   /** Waits until ssh answers; gives the milliseconds since the call. */
-  async waitForSsh(limitMs = 20_000): Promise<number> {
+  async waitForSsh(hostKey = "provisional"): Promise<number> {
     const start = performance.now();
     for (;;) {
       try {
-        this.ssh("true");
+        this.ssh("true", hostKey);
         return Math.round(performance.now() - start);
       } catch (error) {
-        if (performance.now() - start > limitMs) throw new Error(`${error}\n${this.text("console.log")}`);
+        if (performance.now() - start > 20_000) throw new Error(`${error}\n${this.lastBoot()}`);
         await sleep(50);
       }
     }
+  }
+
+  /** Waits until the console of this boot says this. */
+  async waitForConsole(text: string): Promise<void> {
+    for (let waited = 0; !this.lastBoot().includes(text); waited += 100) {
+      if (waited > 20_000) throw new Error(`No "${text}" on the console:\n${this.lastBoot()}`);
+      await sleep(100);
+    }
+  }
+
+  /** The console's text since the last power-on. */
+  lastBoot(): string {
+    return this.text("console.log").slice(this.#consoleStart);
+  }
+
+  /** The public part of one of the key files here: type and base64. */
+  publicPart(name: string): string {
+    return this.text(`${name}.pub`).split(" ").slice(0, 2).join(" ");
+  }
+
+  /** Every host key that sshd offers, of any type. */
+  offeredHostKeys(): string[] {
+    const scan = ["netns", "exec", this.namespace, "ssh-keyscan", "-T", "2", address];
+    const lines = spawnSync("ip", scan, { encoding: "utf8" }).stdout.split("\n");
+    return lines.filter((line) => line.startsWith(address)).map((line) => line.split(" ").slice(1, 3).join(" "));
+  }
+
+  /** Copies a file from here to the host, 0600. */
+  writeRemote(name: string, path: string): void {
+    this.ssh(`umask 077; cat > ${path} <<'TEXT'\n${this.text(name)}\nTEXT`);
   }
 
   /** Runs a command by ssh as root, with the host key pinned; answers its stdout. */
