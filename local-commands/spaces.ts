@@ -14,6 +14,7 @@ import { HttpProxyAgent } from "http-proxy-agent";
 import { lookup } from "mime-types";
 import pLimit from "p-limit";
 import pRetry from "p-retry";
+import { UserError } from "../lib/user-error.ts";
 
 /** Where a bucket is and the key that opens it. */
 export interface SpacesTarget {
@@ -67,6 +68,14 @@ export async function putObjects(client: S3Client, bucket: string, objects: read
   return sent.filter(Boolean).length;
 }
 
+/** Says what was refused: the client's own message for an answer without a body is "UnknownError". */
+function explain(error: unknown, what: string): Error {
+  if (!(error instanceof S3ServiceException)) return new UserError(`${what} failed: ${(error as Error).message}`);
+  return new UserError(
+    `${what} failed: Spaces answered ${error.$metadata.httpStatusCode} ${error.name}: ${error.message}`,
+  );
+}
+
 async function putObject(client: S3Client, bucket: string, object: StoredObject): Promise<boolean> {
   const md5 = await hashMd5(object.path);
   const { size } = await stat(object.path);
@@ -87,8 +96,10 @@ async function putObject(client: S3Client, bucket: string, object: StoredObject)
         }),
       );
     },
-    { retries: 3, minTimeout: 500, shouldRetry: ({ error }) => isTransient(error) },
-  );
+    { retries: 4, minTimeout: 500, shouldRetry: ({ error }) => isTransient(error) },
+  ).catch((error: unknown) => {
+    throw explain(error, `Putting ${object.key} into ${bucket}`);
+  });
   return true;
 }
 
@@ -98,7 +109,7 @@ async function isThere(client: S3Client, bucket: string, key: string, md5: strin
     return head.ContentLength === size && head.ETag === `"${md5}"`;
   } catch (error) {
     if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return false;
-    throw error;
+    throw explain(error, `Asking for ${key} in ${bucket}`);
   }
 }
 
@@ -127,7 +138,7 @@ async function listKeys(client: S3Client, bucket: string, prefix: string): Promi
     return (page.Contents ?? []).flatMap((object) => object.Key ?? []);
   } catch (error) {
     if (error instanceof S3ServiceException && error.name === "NoSuchBucket") return [];
-    throw error;
+    throw explain(error, `Listing ${prefix} in ${bucket}`);
   }
 }
 
@@ -140,10 +151,10 @@ export function contentType(key: string): string {
   return isText ? `${type}; charset=utf-8` : type;
 }
 
+/** An answer that never came, and one that says "later". */
 function isTransient(error: unknown): boolean {
-  if (!(error instanceof S3ServiceException)) return true;
-  const status = error.$metadata.httpStatusCode ?? 0;
-  return status === 429 || status >= 500;
+  const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+  return status === undefined || status === 429 || status >= 500;
 }
 
 async function hashMd5(path: string): Promise<Buffer> {

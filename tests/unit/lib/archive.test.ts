@@ -36,12 +36,25 @@ const fine: Fields = { path: "hello/a", content: "a" };
 
 test("a good archive is read, with and without ./ and folders", async () => {
   const plain = await readArchive(await makeTar([fine, { path: "hello/b/c", content: "c", mode: 0o755 }]));
-  const folders = [{ path: "./hello/", type: "Directory" }, { path: "./hello/b/", type: "Directory" }] as Fields[];
+  const folders = [
+    { path: "./hello/", type: "Directory" },
+    { path: "./hello/b/", type: "Directory" },
+  ] as Fields[];
   const dotted = await readArchive(
-    await makeTar([...folders, { path: "./hello/b/c", content: "c", mode: 0o700 }, { path: "./hello/a", content: "a", mode: 0o600 }]),
+    await makeTar([
+      ...folders,
+      { path: "./hello/b/c", content: "c", mode: 0o700 },
+      { path: "./hello/a", content: "a", mode: 0o600 },
+    ]),
     { topFolder: "hello" },
   );
-  assert.deepEqual(plain.map((entry) => [entry.path, entry.mode]), [["hello/a", 0o644], ["hello/b/c", 0o755]]);
+  assert.deepEqual(
+    plain.map((entry) => [entry.path, entry.mode]),
+    [
+      ["hello/a", 0o644],
+      ["hello/b/c", 0o755],
+    ],
+  );
   assert.equal(treeDigest(plain), treeDigest(dotted));
 });
 
@@ -62,9 +75,17 @@ const hostile: [string, Fields[], RegExp][] = [
   ["names that differ in case", [fine, { path: "hello/A" }], /only in upper and lower case/],
   ["folders that differ in case", [{ path: "hello/B/x" }, { path: "hello/b/y" }], /only in upper and lower case/],
   ["a file that is a folder, too", [{ path: "hello/a/b" }, { path: "hello/a" }], /both a folder and something else/],
-  ["a link to an absolute path", [{ path: "hello/l", type: "SymbolicLink", linkpath: "/etc" }], /absolute path "\/etc"/],
+  [
+    "a link to an absolute path",
+    [{ path: "hello/l", type: "SymbolicLink", linkpath: "/etc" }],
+    /absolute path "\/etc"/,
+  ],
   ["a link that leaves", [{ path: "hello/l", type: "SymbolicLink", linkpath: "../x" }], /leaves the archive's folder/],
-  ["a link with .. after a name", [{ path: "hello/d/l", type: "SymbolicLink", linkpath: "a/../../x" }], /"\.\." after a name/],
+  [
+    "a link with .. after a name",
+    [{ path: "hello/d/l", type: "SymbolicLink", linkpath: "a/../../x" }],
+    /"\.\." after a name/,
+  ],
   [
     "a file behind a link",
     [{ path: "hello/l", type: "SymbolicLink", linkpath: "b" }, { path: "hello/l/x" }],
@@ -86,7 +107,9 @@ test("another top folder than the expected one is refused", async () => {
 });
 
 test("links inside the folder are allowed", async () => {
-  const entries = await readArchive(await makeTar([{ path: "hello/d/l", type: "SymbolicLink", linkpath: "../a" }, fine]));
+  const entries = await readArchive(
+    await makeTar([{ path: "hello/d/l", type: "SymbolicLink", linkpath: "../a" }, fine]),
+  );
   assert.equal(entries[0]?.target, "../a");
 });
 
@@ -96,7 +119,10 @@ test("limits: entries, bytes, ratio", async () => {
   await assert.rejects(readArchive(two, { limits: { ...limits, entries: 1 } }), /more than the 1 entries allowed/);
   await assert.rejects(readArchive(two, { limits: { ...limits, bytes: 2 } }), /more than the 2 bytes allowed/);
   const bomb = join(folder, "bomb.tar.gz");
-  await writeFile(bomb, gzipSync(await readFile(await makeTar([{ path: "hello/0", content: "0".repeat(20_000_000) }]))));
+  await writeFile(
+    bomb,
+    gzipSync(await readFile(await makeTar([{ path: "hello/0", content: "0".repeat(20_000_000) }]))),
+  );
   await assert.rejects(readArchive(bomb), /200 times/);
 });
 
