@@ -103,10 +103,14 @@ lock() {
 
 unlock() { case $1 in switch) exec 8>&- ;; *) exec 9>&- ;; esac }
 
-# A private folder on tmpfs that goes away with the script.
+# A private folder on tmpfs that goes away with the script; those of scripts that were killed go, too.
 make_work() {
   mkdir -p "$RUN"
-  WORK=$(mktemp -d "$RUN/work.XXXXXX")
+  for make_work_old in "$RUN"/work.*; do
+    make_work_pid=${make_work_old#"$RUN/work."}
+    [ -d "/proc/${make_work_pid%%.*}" ] || rm -rf "$make_work_old"
+  done
+  WORK=$(mktemp -d "$RUN/work.$$.XXXXXX")
   trap 'rm -rf "$WORK"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
