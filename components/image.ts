@@ -1,6 +1,7 @@
 import { CustomImage } from "@pulumi/digitalocean/customImage.js";
 import * as pulumi from "@pulumi/pulumi";
 import { imageDigest } from "../image/digest.ts";
+import { sha256 } from "../lib/archive.ts";
 import { objectUrl } from "../lib/names.ts";
 import { localScript } from "./local-script.ts";
 import type { Storage } from "./storage.ts";
@@ -30,29 +31,27 @@ export class Image extends pulumi.ComponentResource {
     const digest = imageDigest();
     const bucket = args.storage.artifactBucket;
 
-    const built = localScript<{ path: string; digest: string }>(
+    const build = localScript(
       `${name}-build`,
       { create: ["local-commands/build-image.ts"], input: { digest }, showsProgress: true },
       child,
     );
     const random = localScript<{ hex: string }>(
       `${name}-upload-name`,
-      // The digest is there to make a new name for a new image.
-      { create: ["local-commands/make-random.ts"], input: { bytes: 16, digest } },
+      { create: ["local-commands/make-random.ts"], input: { bytes: 16 }, once: true },
       child,
     );
-    // The address must end in the file's name: DigitalOcean looks at the ending.
-    const key = random.result.apply(({ hex }) => `import/${hex}.qcow2.gz`);
+    const key = random.result.apply(({ hex }) => uploadKey(hex, digest));
     const spaces = args.storage.uploads(bucket.name);
-    const upload = localScript(
+    const upload = localScript<{ at: string }>(
       `${name}-upload`,
       {
-        create: ["local-commands/put-object.ts"],
+        create: ["local-commands/put-image.ts"],
         delete: ["local-commands/remove-objects.ts"],
-        input: { spaces, object: { key, path: built.result.path, acl: "public-read" }, prefixes: [key] },
+        input: { digest, spaces, key, prefixes: [key] },
         showsProgress: true,
       },
-      { ...child, ...args.storage.deletedWith(bucket) },
+      { ...child, dependsOn: [build.command], ...args.storage.deletedWith(bucket) },
     );
     const image = new CustomImage(
       name,
@@ -63,15 +62,27 @@ export class Image extends pulumi.ComponentResource {
         // Alpine is not in the provider's list, and the API would turn another name into this one.
         distribution: "Unknown",
       },
-      { ...child, dependsOn: [upload.command] },
+      // Deleting first would have the engine replace what was made from the image, ignored changes or not.
+      { ...child, dependsOn: [upload.command], deleteBeforeReplace: false },
     );
     localScript(
       `${name}-upload-removal`,
-      { create: ["local-commands/remove-objects.ts"], input: { spaces, prefixes: [key] } },
+      {
+        create: ["local-commands/remove-objects.ts"],
+        input: { spaces, prefixes: [key], uploadedAt: upload.result.at },
+      },
       { ...child, dependsOn: [image] },
     );
 
     this.imageId = pulumi.secret(pulumi.interpolate`${image.imageId}`);
     this.registerOutputs({ imageId: this.imageId });
   }
+}
+
+/**
+ * Nobody who does not know the random part can guess it, and it is another for another image. The address must end in the file's name:
+ * DigitalOcean looks at the ending.
+ */
+function uploadKey(random: string, digest: string): string {
+  return `import/${sha256(random + digest).slice(0, 32)}.qcow2.gz`;
 }

@@ -19,10 +19,10 @@ type Fields = ConstructorParameters<typeof Header>[0] & { content?: string };
 async function makeTar(entries: Fields[], options: { end?: boolean; pax?: boolean } = {}): Promise<string> {
   const blocks: Buffer[] = [];
   for (const fields of entries) {
-    const { content = "", ...rest } = fields as { content?: string } & Record<string, unknown>;
+    const { content = "", ...rest } = fields as { content?: string; path: string };
     const all = { mode: 0o644, uid: 0, gid: 0, mtime: new Date(0), type: "File", size: content.length, ...rest };
     const header = new Header(all as Fields);
-    if (header.encode()) blocks.push(new Pax({ path: all["path"] as string }).encode());
+    if (header.encode()) blocks.push(new Pax({ path: all.path }).encode());
     blocks.push(header.block as Buffer);
     if (content !== "") blocks.push(Buffer.from(content), Buffer.alloc((512 - (content.length % 512)) % 512));
   }
