@@ -37,12 +37,17 @@ export function createDhcp(
   const folder = runtimeFolder(settings);
   const hostsFile = join(folder, "dhcp-hosts");
   let child: ChildProcess | undefined;
+  let given: readonly Lease[] = [];
 
   async function start(): Promise<void> {
     await mkdir(folder, { recursive: true });
     await chmod(folder, 0o755);
-    await rm(join(folder, "leases"), { force: true });
     await writeHosts(hostsFile, []);
+    await run();
+  }
+
+  async function run(): Promise<void> {
+    await rm(join(folder, "leases"), { force: true });
     child = spawn("ip", ["netns", "exec", namespace, "dnsmasq", ...options()], {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, PATH: toolPath },
@@ -88,8 +93,18 @@ export function createDhcp(
   }
 
   async function setHosts(leases: readonly Lease[]): Promise<void> {
+    const stays = (one: Lease) => leases.some(({ mac, address }) => mac === one.mac && address === one.address);
+    const gone = given.some((one) => !stays(one));
+    given = leases;
     await writeHosts(hostsFile, leases);
-    child?.kill("SIGHUP");
+    // dnsmasq keeps an address for whoever had it last: only one that knows no leases gives it to the next droplet.
+    if (gone && child) await restart();
+    else child?.kill("SIGHUP");
+  }
+
+  async function restart(): Promise<void> {
+    await stop();
+    await run();
   }
 
   async function stop(): Promise<void> {
@@ -99,7 +114,6 @@ export function createDhcp(
       await ended;
     }
     child = undefined;
-    await rm(folder, { recursive: true, force: true });
   }
 
   return { start, setHosts, stop };

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import type { LocalCloudSettings } from "../../lib/local-cloud-settings.ts";
 import { run, tryRun } from "../run.ts";
 import type { DropletFirewall, Network, Nic, ReservedAddress } from "../types.ts";
@@ -72,6 +72,7 @@ export function createNetwork(settings: LocalCloudSettings, log: (line: string) 
 
   async function start(): Promise<void> {
     await removeRouter(name);
+    await noteNamespaceFolder(name);
     await run("ip", ["netns", "add", name]);
     await inRouter(name, ["sh", "-c", routerSysctls]);
     await run("ip", ["-batch", "-"], lines(`link add ${name} type veth peer name ${uplink} netns ${name}`));
@@ -184,6 +185,33 @@ export async function removeRouter(name: string): Promise<void> {
   }
   await tryRun("ip", ["link", "delete", name]);
   await tryRun("ip", ["netns", "delete", name]);
+  await removeNamespaceFolder(name);
+  await rm(`/run/${name}`, { recursive: true, force: true });
+}
+
+const namespaceFolder = "/run/netns";
+const folderMark = (name: string) => `/run/${name}/made-namespace-folder`;
+
+/** `ip netns add` makes a mount of its own folder when it is the first on a machine. Notes that it is going to. */
+async function noteNamespaceFolder(name: string): Promise<void> {
+  await mkdir(`/run/${name}`, { recursive: true });
+  const mounts = await readFile("/proc/self/mounts", "utf8");
+  if (!mounts.includes(` ${namespaceFolder} `)) {
+    await writeFile(folderMark(name), "");
+  }
+}
+
+/** Takes that mount away again when nobody else uses it by now. */
+async function removeNamespaceFolder(name: string): Promise<void> {
+  const isOurs = await readFile(folderMark(name)).then(
+    () => true,
+    () => false,
+  );
+  const inUse = await readdir(namespaceFolder).catch(() => ["unknown"]);
+  if (isOurs && inUse.length === 0) {
+    await tryRun("umount", [namespaceFolder]);
+    await rmdir(namespaceFolder).catch(() => {});
+  }
 }
 
 /** Only a process that still lives in our namespace is ended: the number may have been given to another one meanwhile. */

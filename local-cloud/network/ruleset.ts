@@ -134,15 +134,19 @@ function firewallChain(name: string, rules: readonly ResolvedRule[], side: "sadd
   return [`  chain ${name} {`, ...lines, "    drop", "  }"].join("\n");
 }
 
-/** One rule an address: nft refuses overlapping blocks in one set. There is no IPv6 in droplets of custom images. */
+/**
+ * One rule an address: nft refuses overlapping blocks in one set. There is no IPv6 in droplets of custom images.
+ * Outbound rules speak of what the droplet asked for, before the router translates it to a service of the laptop or to a
+ * reserved address's droplet.
+ */
 function firewallRules(rule: ResolvedRule, side: "saddr" | "daddr"): string[] {
-  const match =
-    rule.ports && rule.protocol !== "icmp"
-      ? `${protocol(rule.protocol)} dport ${portRange(rule.ports)}`
-      : `meta l4proto ${protocol(rule.protocol)}`;
+  const peer = side === "saddr" ? "ip saddr" : "ct original ip daddr";
+  const port = side === "saddr" ? "th dport" : "ct original proto-dst";
+  const ports = rule.ports && rule.protocol !== "icmp" ? ` ${port} ${portRange(rule.ports)}` : "";
+  const match = `meta l4proto ${protocol(rule.protocol)}${ports}`;
   return rule.addresses
     .filter((text) => !text.includes(":"))
-    .map((text) => (text === "0.0.0.0/0" ? `${match} return` : `ip ${side} ${address(text)} ${match} return`));
+    .map((text) => (text === "0.0.0.0/0" ? `${match} return` : `${peer} ${address(text)} ${match} return`));
 }
 
 function serviceTranslation(hostAddress: string, service: HostService): string {
