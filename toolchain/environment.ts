@@ -20,7 +20,7 @@ export function pulumiHome(settings: LocalCloudSettings): string {
 /** Folders that go before the person's own PATH: this copy's Pulumi, the Node that runs us, and the tools. */
 export function toolFolders(settings: LocalCloudSettings, tools: Tools): string[] {
   const folders = [binFolder(settings), dirname(process.execPath)];
-  for (const name of ["ansible", "versitygw"]) {
+  for (const name of ["ansible", "versitygw", "ansible-lint"]) {
     const tool = tools[name];
     if (tool && tool.source !== "path") folders.push(dirname(tool.path));
   }

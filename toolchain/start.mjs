@@ -221,7 +221,8 @@ function say(text) {
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   const [script, ...args] = process.argv.slice(2);
   if (script) {
-    await start(script, args);
+    // Not awaited: SCRIPT may import this file, which must have been evaluated by then.
+    start(script, args);
   } else {
     say("usage: node toolchain/start.mjs SCRIPT ARGUMENTS...");
     process.exitCode = 1;
