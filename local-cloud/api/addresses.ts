@@ -47,13 +47,13 @@ export function contains(outer: Block, inner: Block): boolean {
 }
 
 /**
- * A host address of the block that is not in `taken`, searched from the `start`th on and round, so that an address is not given again
- * right after it was given back. The first and last address are never given. `undefined` when all are taken.
+ * A host address of the block that is not in `taken`; the first and last address are never given. `undefined` when all are taken.
+ * @param next counts up, a call at a time, over all searches in this block: an address is not given again right after it was given back.
  */
-export function freeAddress(block: Block, taken: ReadonlySet<string>, start = 0): string | undefined {
+export function freeAddress(block: Block, taken: ReadonlySet<string>, next: () => number): string | undefined {
   const hosts = block.last - block.first - 1;
-  for (let index = 0; index < hosts; index += 1) {
-    const address = toAddress(block.first + 1 + ((start + index) % hosts));
+  for (let tries = 0; tries < hosts; tries += 1) {
+    const address = toAddress(block.first + 1 + (next() % hosts));
     if (!taken.has(address)) return address;
   }
   return undefined;
@@ -73,6 +73,6 @@ export function freeBlock(outer: Block, prefix: number, taken: readonly Block[])
 export function isAddressOrBlock(text: string): boolean {
   const [address = "", prefix, ...rest] = text.split("/");
   const version = isIP(address);
-  if (version === 0 || rest.length > 0) return false;
+  if (version === 0 || rest.length > 0 || address.includes("%")) return false;
   return prefix === undefined || (/^[0-9]{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128));
 }

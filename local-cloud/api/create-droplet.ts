@@ -147,7 +147,7 @@ export function choosePublicAddress({ store, network }: ApiContext): string {
     ...store.droplets.all().map((droplet) => droplet.publicNic.address),
     ...store.reservedIps.all().map((reserved) => reserved.id),
   ]);
-  const address = freeAddress(block, taken, store.next("public address", 0));
+  const address = freeAddress(block, taken, () => store.next("public address", 0));
   if (address === undefined) throw unprocessable("no public address is left: delete a droplet or reserved IP");
   return address;
 }
@@ -158,7 +158,8 @@ function privateNic({ store }: ApiContext, id: number, vpc: VpcRecord): Nic {
   if (block === undefined) throw new Error(`VPC ${vpc.id} has the range ${vpc.ipRange}`);
   const gateway = toAddress(block.first + 1);
   const members = store.droplets.all().filter((droplet) => droplet.vpcId === vpc.id);
-  const address = freeAddress(block, new Set([gateway, ...members.map((droplet) => droplet.privateNic.address)]));
+  const taken = new Set([gateway, ...members.map((droplet) => droplet.privateNic.address)]);
+  const address = freeAddress(block, taken, () => store.next(`address in ${vpc.id}`, 0));
   if (address === undefined) throw unprocessable("The VPC has no address left.");
   return { mac: mac(id, 2), address, netmask: netmask(block.prefix), gateway };
 }

@@ -90,8 +90,7 @@ async function importImage(context: ApiContext, id: number, address: string, sig
 
 /** Writes what the body unpacks to, with holes for zeros, and returns its beginning. */
 async function unpack(body: Readable, path: string, target: string, signal: AbortSignal): Promise<Buffer> {
-  const { bavail, bsize } = await statfs(dirname(target));
-  const room = bavail * bsize - reserveBytes;
+  const room = await freeBytes(dirname(target));
   const file = await open(target, "w", 0o600);
   let head = Buffer.alloc(0);
   let position = 0;
@@ -104,7 +103,7 @@ async function unpack(body: Readable, path: string, target: string, signal: Abor
         const piece = chunk.subarray(start, start + hole.length);
         if (piece.equals(hole.subarray(0, piece.length))) continue;
         written += piece.length;
-        if (written > room) throw new ImportError("There is not enough space left on the disk for the image.");
+        if (written > room) throw noRoom();
         await file.write(piece, 0, piece.length, position + start);
       }
       position += chunk.length;
@@ -119,6 +118,15 @@ async function unpack(body: Readable, path: string, target: string, signal: Abor
     await file.close();
   }
   return head;
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize - reserveBytes;
+}
+
+function noRoom(): ImportError {
+  return new ImportError("There is not enough space left on the disk for the image.");
 }
 
 function unpacker(path: string): Duplex {
@@ -181,8 +189,31 @@ async function convert(source: string, target: string, signal: AbortSignal): Pro
   if ((described["virtual-size"] ?? Number.POSITIVE_INFINITY) > maxImageBytes) {
     throw new ImportError("The image is larger than 100 GB.");
   }
-  await qemuImg(["convert", "-f", "qcow2", "-O", "raw", "-S", "64k", source, target], signal);
+  await convertWithin(await freeBytes(dirname(target)), target, signal, (limited) =>
+    qemuImg(["convert", "-f", "qcow2", "-O", "raw", "-S", "64k", source, target], limited),
+  );
   return target;
+}
+
+/** Runs `work`, which writes `target`, but ends it once that takes more than `room`: a small file may unpack to a full disk. */
+async function convertWithin(
+  room: number,
+  target: string,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<unknown>,
+): Promise<void> {
+  const full = new AbortController();
+  const watch = setInterval(() => {
+    stat(target).then(
+      ({ blocks }) => blocks * 512 > room && full.abort(noRoom()),
+      () => undefined,
+    );
+  }, 500);
+  try {
+    await work(AbortSignal.any([signal, full.signal]));
+  } finally {
+    clearInterval(watch);
+  }
 }
 
 async function qemuImg(args: readonly string[], signal: AbortSignal): Promise<string> {

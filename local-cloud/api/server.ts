@@ -58,8 +58,6 @@ export async function createApi(dependencies: ApiDependencies): Promise<FastifyI
     jobs: new Jobs((error, key) => log.error(error, `work on ${key} failed`)),
   };
   const app = Fastify({
-    loggerInstance: log,
-    disableRequestLogging: true,
     bodyLimit,
     genReqId: () => randomUUID(),
     requestIdHeader: false,

@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
 import type { DropletRecord } from "../api/records.ts";
 import type { Store } from "../api/store.ts";
 import { metadataJson, metadataTree, type Tree } from "./tree.ts";
@@ -9,13 +9,20 @@ export interface MetadataDependencies {
   readonly nameservers?: readonly string[];
 }
 
+const root = "/metadata/v1";
+
 /**
  * The droplet metadata service (`http://169.254.169.254` inside a droplet), not listening yet. It knows the droplet by the address that
  * the request comes from, its public one; any other is answered 404. Plain text, as DigitalOcean's: an index is one child a line,
  * folders end in `/`, and an index asked for without that is redirected to the one with it.
  */
 export function createMetadata({ store, nameservers }: MetadataDependencies): FastifyInstance {
-  const app = Fastify({ bodyLimit: 1024, requestTimeout: 10_000, forceCloseConnections: true });
+  const app = Fastify({
+    bodyLimit: 1024,
+    requestTimeout: 10_000,
+    forceCloseConnections: true,
+    frameworkErrors: (_error, _request, reply) => void missing(reply as unknown as FastifyReply),
+  });
   app.addHook("onSend", async (_request, reply) => {
     reply.header("x-content-type-options", "nosniff");
   });
@@ -30,8 +37,8 @@ export function createMetadata({ store, nameservers }: MetadataDependencies): Fa
     };
     if (path === "/metadata/v1.json") return reply.type("application/json").send(metadataJson(facts));
     if (path === "/v1/maintenance_event") return reply.type("text/plain; charset=utf-8").send("");
-    const found = walk({ metadata: { v1: metadataTree(facts) } }, path);
-    if (found === undefined || path.split("/").length < 3) return missing(reply);
+    const found = `${path}/`.startsWith(`${root}/`) ? walk(metadataTree(facts), path.slice(root.length)) : undefined;
+    if (found === undefined) return missing(reply);
     if (found.isFolderWithoutSlash) return reply.redirect(`${path}/`, 301);
     return reply.type("text/plain; charset=utf-8").send(found.text);
   });
@@ -40,7 +47,7 @@ export function createMetadata({ store, nameservers }: MetadataDependencies): Fa
   return app;
 }
 
-function missing(reply: { status(code: number): { type(type: string): { send(text: string): unknown } } }) {
+function missing(reply: FastifyReply): FastifyReply {
   return reply.status(404).type("text/plain; charset=utf-8").send("404 Not Found");
 }
 

@@ -13,8 +13,8 @@ export class RecordingDriver implements DropletDriver {
   readonly running = new Set<number>();
   /** Calls whose name is in here fail. */
   readonly failing = new Set<string>();
-  /** Milliseconds that each call takes. */
-  delay = 0;
+  /** Calls end only once this has. */
+  gate: Promise<unknown> = Promise.resolve();
   #listeners: ((id: number, running: boolean) => void)[] = [];
 
   async create(spec: DropletSpec): Promise<void> {
@@ -49,6 +49,12 @@ export class RecordingDriver implements DropletDriver {
   onChange(listener: (id: number, running: boolean) => void): void {
     this.#listeners.push(listener);
   }
+  /** Holds all calls back until the function that it returns is called. */
+  hold(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.gate = promise;
+    return resolve;
+  }
   /** What a `poweroff` or a boot inside the droplet does. */
   change(id: number, running: boolean): void {
     if (running) this.running.add(id);
@@ -58,7 +64,7 @@ export class RecordingDriver implements DropletDriver {
 
   async #record(name: string, id: number): Promise<void> {
     this.calls.push(`${name} ${id}`);
-    if (this.delay > 0) await new Promise((resolve) => setTimeout(resolve, this.delay));
+    await this.gate;
     if (this.failing.has(name)) throw new Error(`${name} fails, as the test wants`);
   }
 }
