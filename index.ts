@@ -28,9 +28,9 @@ const endpoint = settings.spaces.endpoint;
 
 keepEverythingSecret();
 const provider = new Provider("digitalocean", {
-  apiEndpoint: settings.api.endpoint,
+  apiEndpoint: pulumi.secret(settings.api.endpoint),
   token: settings.api.token,
-  spacesEndpoint: settings.spaces.endpointTemplate,
+  spacesEndpoint: pulumi.secret(settings.spaces.endpointTemplate),
   spacesAccessId: settings.spaces.accessKeyId,
   spacesSecretKey: settings.spaces.secretAccessKey,
 });
