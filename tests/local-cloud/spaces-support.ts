@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { Agent, type IncomingMessage, request } from "node:http";
+import { Agent } from "node:http";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { S3Client } from "@aws-sdk/client-s3";
@@ -77,52 +77,4 @@ function proxyAgent(port: number): Agent {
   const connect = agent.createConnection.bind(agent);
   agent.createConnection = (options, callback) => connect({ ...options, host: "127.0.0.1", port }, callback);
   return agent;
-}
-
-export interface RawAnswer {
-  readonly status: number;
-  readonly headers: IncomingMessage["headers"];
-  readonly text: string;
-  /** `<Code>` of an S3 error. */
-  readonly code: string | undefined;
-}
-
-/** Sends a request as it stands, without any normalising of its target. */
-export function raw(
-  port: number,
-  options: {
-    method?: string;
-    path: string;
-    host?: string;
-    headers?: Record<string, string | string[]>;
-    body?: string | Buffer;
-  },
-): Promise<RawAnswer> {
-  return new Promise((resolve, reject) => {
-    const sent = request({
-      host: "127.0.0.1",
-      port,
-      method: options.method ?? "GET",
-      path: options.path,
-      setHost: false,
-      agent: false,
-      headers: { host: options.host ?? "nyc3.spaces.test", ...options.headers },
-    });
-    sent.on("error", reject);
-    sent.on("response", (response) => {
-      const parts: Buffer[] = [];
-      response.on("data", (part: Buffer) => parts.push(part));
-      response.on("error", reject);
-      response.on("end", () => {
-        const text = Buffer.concat(parts).toString("utf8");
-        resolve({
-          status: response.statusCode ?? 0,
-          headers: response.headers,
-          text,
-          code: /<Code>(\w+)</.exec(text)?.[1],
-        });
-      });
-    });
-    sent.end(options.body);
-  });
 }
