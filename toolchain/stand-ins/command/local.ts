@@ -27,6 +27,8 @@ export async function runLocally(
     cwd: dir,
     env: { ...process.env, ...environment, ...previousOutputs(inputs, previous) },
     stdio: ["pipe", "pipe", "pipe"],
+    // A process group of its own, so that a stop reaches what the shell started as well.
+    detached: true,
   });
   child.stdout.on("data", output.stdout);
   child.stderr.on("data", output.stderr);
@@ -46,8 +48,8 @@ async function ended(child: ChildProcess, signal: AbortSignal): Promise<string |
   running.add(child);
   let timer: NodeJS.Timeout | undefined;
   const stop = (): void => {
-    child.kill("SIGTERM");
-    timer = setTimeout(() => child.kill("SIGKILL"), killAfterMilliseconds);
+    signalGroup(child, "SIGTERM");
+    timer = setTimeout(() => signalGroup(child, "SIGKILL"), killAfterMilliseconds);
   };
   signal.addEventListener("abort", stop);
   try {
@@ -64,11 +66,22 @@ async function ended(child: ChildProcess, signal: AbortSignal): Promise<string |
   }
 }
 
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) {
+    return;
+  }
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // it has ended meanwhile
+  }
+}
+
 // When the engine is gone or stops the plugin, its commands must not go on unseen beside those of the next run.
 for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   process.once(name, () => {
     for (const child of running) {
-      child.kill("SIGTERM");
+      signalGroup(child, "SIGTERM");
     }
     process.exit(1);
   });

@@ -2,9 +2,9 @@
  * Stand-in for the provider plugin `command` 1.2.1: runs commands here (`local.Command`) and over ssh (`remote.Command`), and copies
  * files over ssh (`remote.CopyToRemote`), as the official plugin does.
  */
-import { enableCompileCache } from "node:module";
+import { startCompileCache } from "../plugin/compile-cache.ts";
 
-enableCompileCache();
+startCompileCache();
 
 const { servePlugin } = await import("../plugin/server.ts");
 const { commandPlugin } = await import("./plugin.ts");

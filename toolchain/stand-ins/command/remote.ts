@@ -1,4 +1,4 @@
-import type { Client, ClientChannel } from "ssh2";
+import type { Client } from "ssh2";
 import type { Call } from "../plugin/plugin.ts";
 import type { Properties } from "../plugin/wire.ts";
 import { type Connection, dial } from "./connection.ts";
@@ -28,8 +28,13 @@ export async function runRemotely(
       call.warn("the host refused the last outputs (PULUMI_COMMAND_STDOUT): set addPreviousOutputInEnv to false");
     }
     const output = collectOutput(inputs.logging, call);
-    const channel = await open(client, command, { ...environment, ...extra });
-    const cause = await finished(channel, inputs.stdin as string | undefined, output);
+    const cause = await execute(
+      client,
+      command,
+      { ...environment, ...extra },
+      inputs.stdin as string | undefined,
+      output,
+    );
     if (cause !== undefined) {
       throw commandError(cause, command, output);
     }
@@ -45,36 +50,41 @@ async function refusedVariables(client: Client, variables: Readonly<Record<strin
   if (names.length === 0) {
     return new Set();
   }
-  const channel = await open(client, "env", variables);
   const chunks: Buffer[] = [];
-  channel.on("data", (chunk: Buffer) => chunks.push(chunk));
-  channel.stderr.resume();
-  await new Promise((resolve) => channel.once("close", resolve).end());
+  const collect = { stdout: (chunk: Buffer) => chunks.push(chunk), stderr: () => undefined, finish: () => undefined };
+  await execute(client, "env", variables, undefined, collect);
   const found = Buffer.concat(chunks).toString().split("\n");
   return new Set(names.filter((name) => !found.some((line) => line.startsWith(`${name}=`))));
 }
 
-function open(client: Client, command: string, env: Readonly<Record<string, string>>): Promise<ClientChannel> {
+/** Runs a command, feeds it and waits for its end; answers the cause when that was not by status 0. */
+function execute(
+  client: Client,
+  command: string,
+  env: Readonly<Record<string, string>>,
+  stdin: string | undefined,
+  output: Pick<Output, "stdout" | "stderr" | "finish">,
+): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     client.once("close", () => reject(new Error("the connection was closed")));
-    client.exec(command, { env: { ...env } }, (error, channel) => (error ? reject(error) : resolve(channel)));
-  });
-}
-
-/** Feeds a command and waits for its end; the cause when it was not by status 0. */
-function finished(channel: ClientChannel, stdin: string | undefined, output: Output): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    let end: string | undefined = "remote command exited without exit status or exit signal";
-    channel.on("data", output.stdout);
-    channel.stderr.on("data", output.stderr);
-    channel.on("error", () => undefined);
-    channel.on("exit", (code: number | null, name?: string) => {
-      end = code === 0 ? undefined : `Process exited with ${code === null ? `signal ${name}` : `status ${code}`}`;
+    client.exec(command, { env: { ...env } }, (error, channel) => {
+      if (error) {
+        reject(error);
+        return;
+      }
+      // All listeners at once: output and status of a short command may have arrived with the same packet.
+      let end: string | undefined = "remote command exited without exit status or exit signal";
+      channel.on("data", output.stdout);
+      channel.stderr.on("data", output.stderr);
+      channel.on("error", () => undefined);
+      channel.on("exit", (code: number | null, name?: string) => {
+        end = code === 0 ? undefined : `Process exited with ${code === null ? `signal ${name}` : `status ${code}`}`;
+      });
+      channel.once("close", () => {
+        output.finish();
+        resolve(end);
+      });
+      channel.end(stdin ?? "");
     });
-    channel.once("close", () => {
-      output.finish();
-      resolve(end);
-    });
-    channel.end(stdin ?? "");
   });
 }

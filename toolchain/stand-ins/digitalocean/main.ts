@@ -1,9 +1,9 @@
 /**
  * Stand-in for the provider plugin `digitalocean` 4.80.1: the resource types that chillbox uses, against the local cloud alone.
  */
-import { enableCompileCache } from "node:module";
+import { startCompileCache } from "../plugin/compile-cache.ts";
 
-enableCompileCache();
+startCompileCache();
 
 const { servePlugin } = await import("../plugin/server.ts");
 const { digitaloceanPlugin } = await import("./plugin.ts");

@@ -1,9 +1,9 @@
 /**
  * Stand-in for Pulumi's Node language host: runs the program of stack `local` for the real engine.
  */
-import { enableCompileCache } from "node:module";
+import { startCompileCache } from "../plugin/compile-cache.ts";
 
-enableCompileCache();
+startCompileCache();
 
 const { serveLanguageHost } = await import("./host.ts");
 

@@ -42,7 +42,7 @@ export function checkInputs(request: CheckRequest): { inputs: Properties; failur
   }
   const failures: CheckFailure[] = [];
   const given = Object.fromEntries(
-    Object.entries(request.news).filter(([key, value]) => key !== defaultsKey && value !== null),
+    Object.entries(request.news).filter(([key, value]) => key !== defaultsKey && value !== null && value !== undefined),
   );
   const inputs = checkObject(schema, given, spec.inputProperties, spec.requiredInputs, "", failures);
   checkAllowed(inputs, facts, failures);

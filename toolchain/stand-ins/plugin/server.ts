@@ -9,6 +9,7 @@ import any from "google-protobuf/google/protobuf/any_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import structs from "google-protobuf/google/protobuf/struct_pb.js";
 import { type AutoNaming, type CheckFailure, checkConfig, checkInputs, defaultsKey } from "./check.ts";
+import { saveCompileCache } from "./compile-cache.ts";
 import { type ChangeKind, differs, diffInputs } from "./diff.ts";
 import { type Call, PartlyMade, type Plugin, type ResourceKind } from "./plugin.ts";
 import { hasSecret, isUnknown, type Properties, reveal, revealAll, secret, unknown } from "./wire.ts";
@@ -35,6 +36,7 @@ export function listen(server: grpc.Server): void {
       throw error;
     }
     process.stdout.write(`${port}\n`);
+    saveCompileCache();
   });
   const parent = process.ppid;
   setInterval(() => {
