@@ -125,18 +125,29 @@ function installNode() {
 }
 
 const packageLock = join(repository, "package-lock.json");
+const marker = join(repository, "node_modules/.chillbox-lock");
 
 /** Whether node_modules holds what package-lock.json asks for. A marker with the digest of the lock file makes the answer quick. */
 function packagesReady() {
   const lock = readFileSync(packageLock);
-  const marker = join(repository, "node_modules/.chillbox-lock");
-  const digest = createHash("sha256").update(lock).digest("hex");
-  if (readIfThere(marker) === digest) return true;
+  if (readIfThere(marker) === digestOf(lock)) return true;
   if (!packagesMatch(JSON.parse(lock.toString()))) return false;
-  linkCommand();
-  writeFileSync(`${marker}.${process.pid}`, digest);
-  renameSync(`${marker}.${process.pid}`, marker);
+  markInstalled(lock);
   return true;
+}
+
+/** Writes the marker, and lets `npx chillbox` find the command at once; npm makes such links for dependencies only. */
+function markInstalled(lock) {
+  const commands = join(repository, "node_modules/.bin");
+  mkdirSync(commands, { recursive: true });
+  rmSync(join(commands, "chillbox"), { force: true });
+  symlinkSync("../../cli/chillbox.mjs", join(commands, "chillbox"));
+  writeFileSync(`${marker}.${process.pid}`, digestOf(lock));
+  renameSync(`${marker}.${process.pid}`, marker);
+}
+
+function digestOf(content) {
+  return createHash("sha256").update(content).digest("hex");
 }
 
 /** Installs the packages while holding a lock: of two runs at once the second waits, and finds the work done. */
@@ -153,17 +164,7 @@ function installPackages() {
   if (packagesReady()) return;
   say("installing the npm packages of package-lock.json ...");
   npm(["ci", "--no-audit", "--no-fund"], repository);
-  if (!packagesReady())
-    throw new StartError(
-      "npm installed something else than package-lock.json asks for: remove node_modules and try again.",
-    );
-}
-
-/** Lets `npx chillbox` find the command at once; npm makes such links for dependencies only. */
-function linkCommand() {
-  const link = join(repository, "node_modules/.bin/chillbox");
-  rmSync(link, { force: true });
-  symlinkSync("../../cli/chillbox.mjs", link);
+  markInstalled(readFileSync(packageLock));
 }
 
 /** Whether what npm says it installed is what the lock file asks for: true after a person's own `npm install`. */

@@ -16,7 +16,8 @@ export const debianPackagesToTest = packageTool(
   "more of them, for the tests",
 );
 
-function packageTool(name: string, packages: readonly DebianPackage[], what: string): Tool {
+/** The tool that is there when each of these packages is. */
+export function packageTool(name: string, packages: readonly DebianPackage[], what: string): Tool {
   return {
     name,
     version: `${packages.length} packages`,

@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { execa } from "execa";
+import { askSites, isPage } from "../../cli/ask-sites.ts";
+import { checkProject } from "../../cli/project-check.ts";
+import { removeDeadLocks } from "../../cli/state-locks.ts";
+import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
+import type { SiteFile } from "../../lib/site-file.ts";
+import { UserError } from "../../lib/user-error.ts";
+
+const repository = join(import.meta.dirname, "../..");
+const folder = mkdtempSync(join(tmpdir(), "chillbox-cli-"));
+after(() => rmSync(folder, { recursive: true }));
+
+function chillbox(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  return execa(process.execPath, ["cli/chillbox.mjs", ...args], { cwd: repository, env, reject: false });
+}
+
+describe("chillbox", () => {
+  it("lists every file in cli/commands/ as a command", async () => {
+    const { stdout, exitCode } = await chillbox(["--help"]);
+    assert.equal(exitCode, 0);
+    for (const file of readdirSync(join(repository, "cli/commands"))) {
+      assert.match(stdout, new RegExp(`^  ${file.replace(/\.ts$/, "")}\\b`, "m"));
+    }
+  });
+
+  it("refuses a command that does not exist", async () => {
+    const { stderr, exitCode } = await chillbox(["upp"]);
+    assert.notEqual(exitCode, 0);
+    assert.match(stderr, /unknown command 'upp'/);
+  });
+
+  it("shows a person's error as its message alone", async () => {
+    const { stderr, exitCode } = await chillbox(["env"], { CHILLBOX_PORT_BASE: "eighty" });
+    assert.equal(exitCode, 1);
+    assert.equal(stderr, 'chillbox: CHILLBOX_PORT_BASE is "eighty": give a port between 1024 and 65000.');
+  });
+
+  it("doctor tells programs about every tool and writes nothing", async () => {
+    const home = join(folder, "doctor");
+    const { stdout } = await chillbox(["doctor", "--json"], { CHILLBOX_HOME: home });
+    const findings = JSON.parse(stdout) as { name: string; source: string }[];
+    assert.deepEqual(
+      findings.filter((each) => each.name.startsWith("pulumi-resource-")).map((each) => each.source),
+      ["missing", "missing"],
+      "a home that is not set up has no plugins",
+    );
+    assert.ok(!readdirSync(folder).includes("doctor"));
+  });
+});
+
+describe("locks of Pulumi's state", () => {
+  const locks = "state/.pulumi/locks/organization/chillbox/local";
+
+  function makeLock(name: string, lock: object | string): string {
+    const project = join(folder, name);
+    mkdirSync(join(project, locks), { recursive: true });
+    writeFileSync(join(project, locks, "a.json"), typeof lock === "string" ? lock : JSON.stringify(lock));
+    return project;
+  }
+  const lock = { username: "someone", hostname: hostname(), timestamp: "2026-01-01T00:00:00Z" };
+
+  it("are removed when their process is no more, or its number is another program's", async () => {
+    for (const pid of [2 ** 22 + 1, process.pid]) {
+      const project = makeLock(`dead-${pid}`, { ...lock, pid });
+      await removeDeadLocks(project, "local");
+      assert.deepEqual(readdirSync(join(project, locks)), []);
+    }
+  });
+
+  it("are removed when they were not written to their end", async () => {
+    const project = makeLock("half", '{"pid":');
+    await removeDeadLocks(project, "local");
+    assert.deepEqual(readdirSync(join(project, locks)), []);
+  });
+
+  it("of another host are named and stay", async () => {
+    const project = makeLock("far", { ...lock, pid: 1, hostname: "another-host" });
+    await assert.rejects(removeDeadLocks(project, "local"), (error) => {
+      assert.ok(error instanceof UserError);
+      assert.match(error.message, /process 1 of someone on another-host since 2026-01-01/);
+      assert.match(error.message, /a\.json/);
+      return true;
+    });
+    assert.deepEqual(readdirSync(join(project, locks)), ["a.json"]);
+  });
+
+  it("may be absent", async () => {
+    await removeDeadLocks(join(folder, "no-state"), "local");
+  });
+});
+
+describe("asking sites from outside", () => {
+  const servers: Server[] = [];
+  after(() => {
+    for (const server of servers) server.close();
+  });
+
+  async function gateway(status: number): Promise<number> {
+    const server = createServer((question, answer) => {
+      answer.writeHead(question.headers.host?.startsWith("www.a.test.localhost:") ? status : 404).end();
+    });
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return (server.address() as AddressInfo).port;
+  }
+  const site = { slug: "a", serverName: "a.test", domains: ["www.a.test"] } as unknown as SiteFile;
+
+  it("asks by the site's first domain and gives the address to open", async () => {
+    const port = await gateway(200);
+    const settings = localCloudSettings({ CHILLBOX_PORT_BASE: String(port) });
+    assert.deepEqual(await askSites(settings, [site]), [
+      { slug: "a", address: `http://www.a.test.localhost:${port}`, status: 200 },
+    ]);
+  });
+
+  it("counts a page or a redirect as an answer, an error not", () => {
+    assert.ok(isPage(200) && isPage(302));
+    assert.ok(!isPage(404) && !isPage(503) && !isPage("connect ECONNREFUSED"));
+  });
+});
+
+describe("the check of the project", () => {
+  it("refuses a mistyped key of the stack before anything runs, with the right one", async () => {
+    const project = join(folder, "project");
+    mkdirSync(join(project, "sites"), { recursive: true });
+    const yaml = await execa("cat", [join(repository, "Pulumi.yaml")]);
+    writeFileSync(join(project, "Pulumi.yaml"), yaml.stdout);
+    writeFileSync(
+      join(project, "Pulumi.local.yaml"),
+      "config:\n  chillbox:regoin: ams3\n  chillbox:apiToken:\n    secure: x\n",
+    );
+    const settings = { ...localCloudSettings({ CHILLBOX_HOME: join(project, ".chillbox") }), repository: project };
+    await assert.rejects(checkProject(settings), (error) => {
+      assert.ok(error instanceof UserError);
+      assert.match(error.message, /^chillbox:regoin is not a key.*"region"/);
+      assert.equal(error.message.split("\n").length, 1, error.message);
+      return true;
+    });
+    assert.ok(!readdirSync(project).includes(".chillbox"));
+    assert.equal(process.env.PULUMI_CONFIG, undefined);
+  });
+});
