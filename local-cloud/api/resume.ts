@@ -9,8 +9,6 @@ import { startImport } from "./image-import.ts";
  */
 export async function resume(context: ApiContext): Promise<void> {
   const { store } = context;
-  await store.settled();
-  await sweepImages(context);
   const underWay = store.actions.all().filter((action) => action.status === "in-progress");
   const busy = new Set(underWay.map((action) => action.resourceId));
   for (const droplet of store.droplets.all()) {
@@ -19,4 +17,5 @@ export async function resume(context: ApiContext): Promise<void> {
   }
   for (const action of underWay) if (action.resourceType === "droplet") startAction(context, action);
   for (const image of store.images.all()) if (image.status === "NEW") startImport(context, image.id);
+  await sweepImages(context);
 }
