@@ -167,12 +167,26 @@ async function build(
     }
     const record = await keepBuild(site, source, { version, versionFrom, sources, work });
     await rm(sources, { recursive: true });
-    // What is there without a record is what a killed run left.
-    await rm(final, { recursive: true, force: true });
-    await rename(work, final);
-    return record;
+    return await takePlace(work, final, record);
   } finally {
     await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** Gives a build its final name, unless another run has just finished the same one. */
+async function takePlace(work: string, final: string, record: BuildRecord): Promise<BuildRecord> {
+  try {
+    await rename(work, final);
+    return record;
+  } catch (error) {
+    if (!["ENOTEMPTY", "EEXIST"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    const other = await readRecord(final);
+    if (other?.sourceDigest === record.sourceDigest) return other;
+    if (other) throw new UserError(`${final} was built by another run meanwhile, from other files. Run this again.`);
+    // What is there without a record nobody has finished.
+    await rm(final, { recursive: true });
+    await rename(work, final);
+    return record;
   }
 }
 

@@ -12,8 +12,8 @@ test("values may refer to others, in any order and depth", () => {
 
 test("NAME__chillbox gives NAME its value", () => {
   const variables = resolved({ API_HOST: "localhost", API_HOST__chillbox: "127.0.0.1", URL: "http://$API_HOST" });
-  assert.equal(variables["API_HOST"], "127.0.0.1");
-  assert.equal(variables["URL"], "http://127.0.0.1");
+  assert.equal(variables.API_HOST, "127.0.0.1");
+  assert.equal(variables.URL, "http://127.0.0.1");
 });
 
 test("a circle is refused with the names in it", () => {
