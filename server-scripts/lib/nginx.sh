@@ -8,7 +8,7 @@ INCLUDE_SITES="include $SITES/*/current/nginx/*.conf;"
 
 as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
 
-# check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one.
+# check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one. Returns 1 with nginx's words when it is refused.
 check_nginx() {
   check_conf=$NGINX_RUN/check.$1.conf
   {
@@ -23,7 +23,10 @@ check_nginx() {
   check_code=0
   as_nginx nginx -t -q -e stderr -c "$check_conf" >"$WORK/nginx-check" 2>&1 || check_code=$?
   rm -f "$check_conf"
-  [ "$check_code" = 0 ] || die "nginx refuses the site's configuration: $(grep -v 'test failed$' "$WORK/nginx-check" | head -n 3)"
+  if [ "$check_code" != 0 ]; then
+    log "fatal: nginx refuses the site's configuration: $(grep -v 'test failed$' "$WORK/nginx-check" | head -n 3)"
+    return 1
+  fi
 }
 
 # A name for all that nginx is to run with: 12 hex digits.

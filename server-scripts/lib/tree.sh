@@ -6,6 +6,7 @@
 TREE=$RUN/scan
 SERVICES=$RUN/services
 HOLDER=$RUN/fdholder/socket
+# shellcheck disable=SC2034  # chillbox-site-install waits so long for a candidate
 READY_MS=30000
 DRAIN_MS=45000
 

@@ -1,0 +1,347 @@
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { TestServer } from "./server.ts";
+
+/** One server for all tests of this file, in their order: made, given sites, attacked, restarted. */
+const server = new TestServer();
+const folder = mkdtempSync(join(tmpdir(), "chillbox-sites-"));
+const hello = resolve(import.meta.dirname, "../../sites/hello");
+
+before(() => server.boot(), { timeout: 180_000 });
+after(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** The tree of a site with a static page and, with an application's text, the Python service "api". */
+function tree(slug: string, page: string, application?: string): string {
+  const site = join(folder, slug);
+  rmSync(site, { recursive: true, force: true });
+  mkdirSync(join(site, "nginx/root"), { recursive: true });
+  writeFileSync(join(site, "nginx/root/index.html"), `${page}\n`);
+  if (application === undefined) return site;
+  cpSync(join(hello, "api"), join(site, "api"), { recursive: true });
+  const module = `${slug}_api`;
+  cpSync(join(site, "api/hello_api"), join(site, "api", module), { recursive: true });
+  if (slug !== "hello") rmSync(join(site, "api/hello_api"), { recursive: true });
+  const project = readFileSync(join(site, "api/pyproject.toml"), "utf8").replaceAll("hello_api", module);
+  writeFileSync(join(site, "api/pyproject.toml"), project);
+  writeFileSync(join(site, "api", module, "app.py"), application);
+  return site;
+}
+
+/** A WSGI application that answers with a word. */
+function answering(word: string, first = ""): string {
+  return `${first}
+def create_app():
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"${word}\\n"]
+    return application
+`;
+}
+
+function withService(slug: string, port: number): Record<string, unknown> {
+  return {
+    services: [
+      {
+        name: "api",
+        lang: "python",
+        handler: "api",
+        host: "127.0.0.1",
+        port,
+        workers: 1,
+        environment: { WORD: "two\nlines" },
+      },
+    ],
+    nginx: `server {
+  include /etc/nginx/conf.d/${slug}.ssl_cert.include;
+  server_name ${slug}.test;
+  root /srv/${slug}/root;
+  access_log /var/log/nginx/${slug}/access.log;
+  location /api/ { proxy_pass http://127.0.0.1:${port}; }
+}
+`,
+    watchSeconds: 1,
+  };
+}
+
+async function install(manifest: unknown): Promise<Record<string, unknown>> {
+  const said = await server.ssh("doas chillbox-site install", manifest);
+  assert.equal(said.code, 0, said.errors);
+  return JSON.parse(said.out);
+}
+
+async function refused(manifest: unknown): Promise<string> {
+  const said = await server.ssh("doas chillbox-site install", manifest);
+  assert.equal(said.code, 1, `${said.out}${said.errors}`);
+  return said.errors;
+}
+
+async function get(host: string, path = "/"): Promise<string> {
+  const url = `http://${server.host.address}${path}`;
+  return (await server.run(["curl", "--silent", "--max-time", "5", "--header", `Host: ${host}`, url])).out.trim();
+}
+
+async function root(command: string): Promise<string> {
+  const said = await server.ssh(`doas sh -c '${command.replaceAll("'", "'\\''")}'`);
+  assert.equal(said.code, 0, said.errors);
+  return said.out.trim();
+}
+
+test("enrol refuses a host that answers with another key, and sends nothing", async () => {
+  const foreign = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+  const said = await server.playbook("enrol", { hostKeys: [foreign] });
+  assert.equal(said.code, 1);
+  assert.match(said.errors.trim().split("\n").at(-1) ?? "", /another host key than expected/);
+});
+
+test("enrol refuses an envelope that is not the sealed one, before it is opened", async () => {
+  const said = await server.playbook("enrol", {
+    input: { envelopeKey: "x", envelopeSha256: "0".repeat(64), purpose: {} },
+  });
+  assert.equal(said.code, 1);
+  assert.match(said.errors, /chillbox-enrol: fatal: the envelope is not the one that was sealed for this server/);
+});
+
+test("enrol runs the first boot, makes the keys, and says what the server is", { timeout: 60_000 }, async () => {
+  const said = await server.playbook("enrol");
+  assert.equal(said.code, 0, said.errors);
+  const { hostKey, publicKey, python, platforms, openssl, changed } = JSON.parse(said.out);
+  assert.match(hostKey, /^ssh-ed25519 [A-Za-z0-9+/=]+$/);
+  assert.match(publicKey, /^-----BEGIN PUBLIC KEY-----\n[^-]+-----END PUBLIC KEY-----\n$/);
+  assert.match(python, /^3\.\d+$/);
+  assert.match(platforms[0], /^m(any|usl)linux_\d+_\d+_x86_64$/);
+  assert.match(openssl, /^3\./);
+  assert.equal(changed, true);
+});
+
+test("enrol again changes nothing and says the same", { timeout: 60_000 }, async () => {
+  const before = server.hostKeys.at(-1);
+  const said = await server.playbook("enrol");
+  assert.equal(said.code, 0, said.errors);
+  assert.equal(JSON.parse(said.out).changed, false);
+  assert.equal(server.hostKeys.at(-1), before);
+});
+
+test("configure moves sshd to the server's own key, ends root's login, and starts the services", {
+  timeout: 60_000,
+}, async () => {
+  const said = await server.playbook("configure");
+  assert.equal(said.code, 0, said.errors);
+  assert.deepEqual(JSON.parse(said.out), { changed: true });
+  assert.throws(() => server.host.ssh("true"), /Host key verification failed/);
+  writeFileSync(server.host.path("own.pub"), `${server.hostKeys.at(-1)}\n`);
+  assert.throws(() => server.host.ssh("true", "own"), /Permission denied/);
+  assert.equal(await root("ls /run/chillbox | grep -c host-key || true"), "0");
+  assert.equal(await root("stat -c %a:%U /etc/chillbox/spaces.curlrc"), "600:root");
+});
+
+test("configure again changes nothing", { timeout: 60_000 }, async () => {
+  const said = await server.playbook("configure");
+  assert.equal(said.code, 0, said.errors);
+  assert.deepEqual(JSON.parse(said.out), { changed: false });
+});
+
+test("nginx and its workers are user nginx, with one capability and no new privileges", async () => {
+  const status = await root(
+    "for pid in $(pidof nginx); do grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs)' /proc/$pid/status; done",
+  );
+  assert.match(status, /NoNewPrivs:\t1/);
+  assert.doesNotMatch(status, /^Uid:\t0/m);
+  for (const [, capabilities] of status.matchAll(/CapEff:\t([0-9a-f]+)/g))
+    assert.equal(capabilities, "0000000000000400");
+});
+
+test("a static site is installed, served, and left alone the second time", { timeout: 60_000 }, async () => {
+  const manifest = await server.manifest("still", tree("still", "a page"));
+  assert.deepEqual((await install(manifest)).result, "installed");
+  assert.equal(await get("still.test"), "a page");
+  assert.equal(await get("box.test", "/still/version.txt"), "1.0.0");
+  assert.match(await get("unknown.test"), /404 Not Found/);
+  assert.equal((await install(manifest)).result, "unchanged");
+});
+
+test("a Python site is installed with its own user, environment and folders", { timeout: 60_000 }, async () => {
+  const manifest = await server.manifest("app", tree("app", "static", answering("one")), withService("app", 8101));
+  const { result, milliseconds } = await install(manifest);
+  assert.equal(result, "installed");
+  assert.ok(Number(milliseconds) < 20_000, `${milliseconds} ms`);
+  assert.equal(await get("app.test", "/api/"), "one");
+  assert.equal(await root("stat -c %a:%U /var/lib/app/api /usr/local/src/app/api/."), "700:app\n750:root");
+  const pid = await root("s6-svstat -o pid /run/chillbox/scan/app.api@*");
+  const environment = await root(`tr '\\0' '|' </proc/${pid}/environ`);
+  assert.match(environment, /\|WORD=two\nlines\|/);
+  assert.match(environment, /\|PORT=8101\|/);
+  assert.doesNotMatch(environment, /SSH|DOAS|secret/);
+  assert.equal(await root(`awk '/^Uid/ { print $2 }' /proc/${pid}/status`), await root("id -u app"));
+});
+
+test("a new version replaces the old one without a failed request", { timeout: 60_000 }, async () => {
+  const stop = server.host.path("stop");
+  const ask = `curl --silent --fail --max-time 10 --header "Host: app.test" "http://${server.host.address}/api/?[1-40]"`;
+  const visitors = server.run(["sh", "-c", `while [ ! -e ${stop} ]; do ${ask} || exit 1; done`]);
+  const changed = { ...withService("app", 8101), version: "1.0.1" };
+  await install(await server.manifest("app", tree("app", "static", answering("two")), changed));
+  writeFileSync(stop, "");
+  const { code, out } = await visitors;
+  assert.equal(code, 0, "a request failed");
+  assert.deepEqual([...new Set(out.trim().split("\n"))], ["one", "two"]);
+  assert.equal(await get("app.test", "/api/"), "two");
+});
+
+test("a release that does not start leaves the old one in use and says what its service said", {
+  timeout: 90_000,
+}, async () => {
+  const broken = { ...withService("app", 8101), version: "1.0.2" };
+  const errors = await refused(
+    await server.manifest("app", tree("app", "static", answering("three", 'raise ValueError("no such luck")')), broken),
+  );
+  assert.match(errors, /service api of app 1\.0\.2\+\w+ did not get ready, 1\.0\.1\+\w+ stays in use/);
+  assert.match(errors, /ValueError: no such luck/);
+  assert.equal(await get("app.test", "/api/"), "two");
+  assert.equal(await root("ls /run/chillbox/scan | grep -c ^app"), "1");
+});
+
+test("a release that dies once it is in use makes way for the old one", { timeout: 90_000 }, async () => {
+  const dying = answering("four", "import os, threading\nthreading.Timer(3, lambda: os.kill(os.getppid(), 9)).start()");
+  const manifest = await server.manifest("app", tree("app", "static", dying), {
+    ...withService("app", 8101),
+    version: "1.0.3",
+    watchSeconds: 6,
+  });
+  assert.match(await refused(manifest), /failed right after it was put to use[\s\S]*went back to 1\.0\.1/);
+  assert.equal(await get("app.test", "/api/"), "two");
+});
+
+test("an archive with a hostile entry is refused before anything of it is written", { timeout: 60_000 }, async () => {
+  const site = tree("evil", "page");
+  const manifest = await server.manifest("evil", site);
+  const packed = join(folder, "evil.tar");
+  const names = ["evil/../../../../etc/chillbox/owned", "/etc/chillbox/owned"];
+  for (const name of names) {
+    const script = `import sys, tarfile, io
+with tarfile.open(sys.argv[1], "w") as tar:
+    good = tarfile.TarInfo("evil/nginx/root/index.html"); tar.addfile(good)
+    bad = tarfile.TarInfo(sys.argv[2]); bad.size = 1; tar.addfile(bad, io.BytesIO(b"x"))`;
+    assert.equal((await server.run(["python3", "-c", script, packed, name])).code, 0);
+    assert.match(await refused(server.offer(manifest, packed)), /the archive is refused: '.*owned'/);
+  }
+  assert.equal(await root("ls /etc/chillbox | grep -c owned || true"), "0");
+  assert.equal(await root("ls /var/lib/chillbox/sites/evil/releases/*/app 2>/dev/null | wc -l"), "0");
+});
+
+test("a download that is not what the manifest says is refused", { timeout: 60_000 }, async () => {
+  const manifest = await server.manifest("other", tree("other", "page"));
+  const artifact = { ...(manifest.artifact as object), sha256: "0".repeat(64) };
+  assert.match(await refused({ ...manifest, artifact }), /has not the SHA-256 that the manifest says/);
+});
+
+test("a configuration that would be root's on a root nginx is refused, and so is one with an error", {
+  timeout: 60_000,
+}, async () => {
+  const evil = `log_format owned escape=none "$http_line";
+server { listen 80; server_name other.test; access_log /etc/crontabs/root owned; }\n`;
+  const manifest = await server.manifest("other", tree("other", "page"), { nginx: evil });
+  assert.match(
+    await refused(manifest),
+    /nginx refuses the site's configuration: .*\/etc\/crontabs\/root.*Permission denied/,
+  );
+  const wrong = await server.manifest("other", tree("other", "page"), { nginx: "server { liste 80; }\n" });
+  assert.match(await refused(wrong), /nginx refuses the site's configuration: .*unknown directive "liste"/);
+  assert.equal(await get("still.test"), "a page");
+});
+
+test("ports, names and system users that are taken are refused", { timeout: 60_000 }, async () => {
+  const port = await server.manifest("other", tree("other", "page", answering("x")), withService("other", 8101));
+  assert.match(await refused(port), /other wants what app already has: port 8101/);
+  const name = await server.manifest("other", tree("other", "page"), { domains: ["app.test"] });
+  assert.match(await refused(name), /the name app\.test/);
+  const user = await server.manifest("nginx", tree("nginx", "page"));
+  assert.match(await refused(user), /the slug nginx/);
+});
+
+test("one site cannot reach another's port, nor listen on it", { timeout: 60_000 }, async () => {
+  await install(await server.manifest("other", tree("other", "page", answering("mine")), withService("other", 8102)));
+  const as = (user: string, url: string) => `s6-setuidgid ${user} curl --silent --max-time 3 ${url} || echo no`;
+  assert.equal(await root(as("app", "http://127.0.0.1:8101/api/")), "two");
+  for (const url of ["http://127.0.0.1:8101/", "http://127.9.9.9:8101/", "http://[::ffff:127.0.0.1]:8101/"]) {
+    assert.equal(await root(as("other", url)), "no", url);
+  }
+  const bind = "python3 -c 'import socket; socket.socket().bind((\"127.0.0.1\", 8101))' 2>&1 | tail -n 1";
+  assert.match(await root(`s6-setuidgid other sh -c "${bind.replaceAll('"', '\\"')}"`), /Address already in use/);
+});
+
+test("an install that is killed anywhere changes nothing for visitors, and the next run ends it", {
+  timeout: 240_000,
+}, async () => {
+  let version = 0;
+  for (const delay of [100, 300, 500, 800, 1100, 1400, 1700, 2000, 2400, 2800]) {
+    version += 1;
+    const word = `version ${version}`;
+    const changes = { ...withService("app", 8101), version: `2.0.${version}`, watchSeconds: 0 };
+    const manifest = await server.manifest("app", tree("app", "static", answering(word)), changes);
+    const earlier = await get("app.test", "/api/");
+    const kill = `(sleep ${delay / 1000}; pkill -KILL -f '[c]hillbox-(site|venv)') & doas chillbox-site install`;
+    await server.ssh(`doas sh -c "${kill.replaceAll("$", "\\$")}"`, manifest);
+    const between = await get("app.test", "/api/");
+    assert.ok([earlier, word].includes(between), `after ${delay} ms: ${between}`);
+    const again = await install(manifest);
+    assert.match(String(again.result), /installed|unchanged/);
+    assert.equal(await get("app.test", "/api/"), word, `after ${delay} ms`);
+    assert.equal(await root("ls /run/chillbox/services | grep -c ^app"), "1");
+    assert.equal(await root("ls -d /var/lib/chillbox/sites/app/incoming 2>/dev/null | wc -l"), "0");
+  }
+});
+
+test("two installs at once wait for each other", { timeout: 60_000 }, async () => {
+  const manifest = await server.manifest("still", tree("still", "together"), { version: "1.1.0" });
+  const results = await Promise.all([install(manifest), install(manifest)]);
+  assert.deepEqual(results.map(({ result }) => result).sort(), ["installed", "unchanged"]);
+});
+
+test("old releases go, but for as many as are to be kept", async () => {
+  assert.equal(await root("ls /var/lib/chillbox/sites/app/releases | wc -l"), "3");
+});
+
+test("a service that dies comes back by itself", { timeout: 30_000 }, async () => {
+  await root("kill -KILL $(s6-svstat -o pid /run/chillbox/scan/other.api@*)");
+  await eventually(async () => (await get("other.test", "/api/")) === "mine");
+});
+
+test("everything comes back after a power cut", { timeout: 90_000 }, async () => {
+  await server.host.kill();
+  await server.host.boot();
+  await eventually(async () => (await get("other.test", "/api/")) === "mine", 60);
+  await eventually(async () => (await get("app.test", "/api/")).startsWith("version"));
+  assert.equal(await get("still.test"), "together");
+  assert.equal((await server.playbook("configure")).out, '{"changed":false}\n');
+});
+
+test("removing a site keeps its data and nothing else of it", { timeout: 60_000 }, async () => {
+  await root("s6-setuidgid app touch /var/lib/app/api/precious");
+  const said = await server.ssh("doas chillbox-site remove", { slug: "app" });
+  assert.equal(said.out, '{"result":"removed"}\n', said.errors);
+  assert.match(await get("app.test"), /404 Not Found/);
+  assert.equal(await root("ls /var/lib/app/api"), "precious");
+  assert.equal(await root("ls /var/lib/chillbox/sites/app"), "log");
+  assert.equal(await root("ls -d /srv/app /usr/local/src/app /run/chillbox/services/*app* 2>/dev/null | wc -l"), "0");
+  assert.equal((await server.ssh("doas chillbox-site remove", { slug: "app" })).out, '{"result":"unchanged"}\n');
+  const { out } = await server.ssh("doas chillbox-site list");
+  assert.deepEqual(
+    JSON.parse(out).map(({ slug }: { slug: string }) => slug),
+    ["other", "still"],
+  );
+});
+
+async function eventually(check: () => Promise<boolean>, seconds = 15): Promise<void> {
+  const until = Date.now() + seconds * 1000;
+  while (!(await check().catch(() => false))) {
+    assert.ok(Date.now() < until, `not within ${seconds} s`);
+    await sleep(200);
+  }
+}

@@ -1,0 +1,173 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { text } from "node:stream/consumers";
+import { buildImage } from "../../image/build.ts";
+import { packFolder, readFolder, sha256 } from "../../lib/archive.ts";
+import { sealEnvelope } from "../../lib/envelope.ts";
+import { renderFirstBoot } from "../../lib/first-boot.ts";
+import { packServerScripts } from "../../lib/server-scripts.ts";
+import { renderUserData } from "../../lib/user-data.ts";
+import { wheelsFolder } from "../../lib/wheels.ts";
+import { TestHost } from "../image/host.ts";
+
+const repository = resolve(import.meta.dirname, "../..");
+const gateway = "198.18.200.1";
+
+/** What a command said. */
+export interface Said {
+  readonly code: number;
+  readonly out: string;
+  readonly errors: string;
+}
+
+/** A server that was made as `pulumi up` makes one, but for the cloud around it: real image, real enrol and configure. */
+export class TestServer {
+  readonly host = new TestHost();
+  readonly files = this.host.path("files");
+  #children: ChildProcess[] = [];
+  #hostKey = "";
+  #envelope = { key: "", sha256: "" };
+
+  get hostKeys(): string[] {
+    return [this.host.text("provisional.pub"), ...(this.#hostKey ? [this.#hostKey] : [])];
+  }
+
+  /** Boots the image and waits for ssh. */
+  async boot(): Promise<void> {
+    const image = await buildImage();
+    await this.host.prepare(image.path, {});
+    const pair = generateKeyPairSync("rsa", {
+      modulusLength: 3072,
+      publicKeyEncoding: { type: "spki", format: "pem" },
+      privateKeyEncoding: { type: "pkcs8", format: "pem" },
+    });
+    const identity = { server: "box", serverName: "box.test", project: "chillbox", stack: "test", generation: 1 };
+    const firstBoot = renderFirstBoot({ identity, publicKey: this.host.text("key.pub") });
+    const envelope = sealEnvelope(pair.publicKey, purpose, firstBoot);
+    this.#envelope = { key: pair.privateKey, sha256: sha256(envelope) };
+    this.host.setMetadata({
+      hostname: "box",
+      "public-keys": this.host.text("key.pub"),
+      "user-data": renderUserData({ hostKey: this.host.text("provisional"), envelope }),
+    });
+    await this.host.boot();
+    mkdirSync(this.files);
+    await this.#serveFiles();
+  }
+
+  /** Runs a playbook as the program does. */
+  async playbook(name: "enrol" | "configure", changes: Record<string, unknown> = {}): Promise<Said> {
+    const input = name === "enrol" ? this.#enrolInput() : await this.#configureInput();
+    const connection = {
+      host: this.host.address,
+      port: 22,
+      user: name === "enrol" ? "root" : "chillbox",
+      privateKey: this.host.text("key"),
+      hostKeys: this.hostKeys,
+    };
+    const said = await this.run([process.execPath, join(repository, "ansible/run.ts"), name], {
+      ...connection,
+      input,
+      ...changes,
+    });
+    if (name === "enrol" && said.code === 0) this.#hostKey = JSON.parse(said.out).hostKey;
+    return said;
+  }
+
+  /** Runs a command on the server as the admin user. */
+  async ssh(command: string, input: unknown = ""): Promise<Said> {
+    writeFileSync(this.host.path("hosts"), `${this.host.address} ${this.#hostKey}\n`);
+    const options = [
+      `UserKnownHostsFile=${this.host.path("hosts")}`,
+      "BatchMode=yes",
+      "LogLevel=ERROR",
+      "ConnectTimeout=5",
+    ];
+    const words = ["-F", "none", "-i", this.host.path("key"), ...options.flatMap((option) => ["-o", option])];
+    return this.run(["ssh", ...words, `chillbox@${this.host.address}`, command], input);
+  }
+
+  /** Runs a program of the laptop in the host's network. */
+  async run(words: readonly string[], input: unknown = ""): Promise<Said> {
+    const child = spawn("ip", ["netns", "exec", this.host.namespace, ...words], { stdio: ["pipe", "pipe", "pipe"] });
+    child.stdin.end(typeof input === "string" ? input : JSON.stringify(input));
+    const [out, errors, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
+    return { code: code as number, out, errors };
+  }
+
+  /** A manifest for a folder that holds a site's tree, whose archive is put where the server can fetch it. */
+  async manifest(
+    slug: string,
+    folder: string,
+    changes: Record<string, unknown> = {},
+  ): Promise<Record<string, unknown>> {
+    const file = join(this.files, "artifact.tar.gz");
+    const packed = await packFolder(folder, await readFolder(folder), file, slug);
+    mkdirSync(join(this.files, "artifacts"), { recursive: true });
+    const bytes = readFileSync(file);
+    writeFileSync(join(this.files, "artifacts", packed.sha256), bytes);
+    const manifest = {
+      format: 1,
+      server: "1",
+      slug,
+      version: "1.0.0",
+      artifact: { bucket: "artifacts", key: packed.sha256, sha256: packed.sha256, size: bytes.length },
+      serverName: `${slug}.test`,
+      domains: [`${slug}.test`],
+      nginx: `server { include /etc/nginx/conf.d/${slug}.ssl_cert.include; server_name ${slug}.test; root /srv/${slug}/root; }\n`,
+      services: [],
+      by: "test",
+      reason: "test",
+      ...changes,
+    };
+    return { ...manifest, release: `${manifest.version}+${sha256(JSON.stringify(manifest)).slice(0, 12)}` };
+  }
+
+  /** Another archive in the place of the manifest's own. */
+  offer(manifest: Record<string, unknown>, file: string): Record<string, unknown> {
+    const bytes = readFileSync(file);
+    const digest = sha256(bytes);
+    writeFileSync(join(this.files, "artifacts", digest), bytes);
+    return { ...manifest, artifact: { bucket: "artifacts", key: digest, sha256: digest, size: bytes.length } };
+  }
+
+  async close(): Promise<void> {
+    for (const child of this.#children) child.kill();
+    await this.host.close();
+  }
+
+  #enrolInput(): Record<string, unknown> {
+    return { envelopeKey: this.#envelope.key, envelopeSha256: this.#envelope.sha256, purpose };
+  }
+
+  async #configureInput(): Promise<Record<string, unknown>> {
+    return {
+      hostKey: this.#hostKey,
+      scripts: await packServerScripts(join(repository, "server-scripts"), this.host.path("scripts")),
+      wheels: { path: await wheelsFolder(join(repository, "server-scripts/python/requirements.txt")) },
+      spaces: {
+        endpoint: `http://${gateway}`,
+        region: "nyc3",
+        accessKey: "key",
+        secretKey: "secret",
+        artifactBucket: "artifacts",
+        immutableBucket: "immutable",
+      },
+      serverName: "box.test",
+      adminPublicKeys: [],
+      sitesKeep: 3,
+    };
+  }
+
+  /** Files over plain HTTP at the gateway's address: what the server downloads from. */
+  async #serveFiles(): Promise<void> {
+    const words = ["python3", "-m", "http.server", "--bind", gateway, "--directory", this.files, "80"];
+    const child = spawn("ip", ["netns", "exec", this.host.namespace, ...words], { stdio: "ignore" });
+    this.#children.push(child);
+  }
+}
+
+const purpose = { purpose: "first-boot", server: "box", number: 1 } as const;
