@@ -168,7 +168,7 @@ async function answersNow(settings: LocalCloudSettings): Promise<boolean> {
 
 /** A process that lives but does not answer gets a moment: it may be busy. */
 async function answersSoon(settings: LocalCloudSettings): Promise<boolean> {
-  for (let attempt = 0; attempt < 5; attempt += 1) {
+  for (let attempt = 0; attempt < 3; attempt += 1) {
     if (!(await readProcess(settings))) {
       return false;
     }
@@ -181,7 +181,7 @@ async function answersSoon(settings: LocalCloudSettings): Promise<boolean> {
 }
 
 async function apiAnswers(settings: LocalCloudSettings): Promise<boolean> {
-  return fetch(`${settings.apiEndpoint}/v2/account`, { signal: AbortSignal.timeout(3000) }).then(
+  return fetch(`${settings.apiEndpoint}/v2/account`, { signal: AbortSignal.timeout(2000) }).then(
     async (response) => {
       await response.arrayBuffer();
       return true;
@@ -239,6 +239,7 @@ async function endProcess(settings: LocalCloudSettings): Promise<void> {
   }
   const deadline = Date.now() + stopMilliseconds;
   signal(recorded.pid, "SIGTERM");
+  signal(recorded.pid, "SIGCONT"); // it may have been stopped
   while ((await startTimeOf(recorded.pid)) === recorded.startTime) {
     if (Date.now() > deadline) {
       signal(recorded.pid, "SIGKILL");
