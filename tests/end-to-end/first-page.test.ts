@@ -10,8 +10,8 @@ import { folderDigest, machineState } from "./machine.ts";
 import { ProjectCopy, repository } from "./project-copy.ts";
 
 /** The main job from beginning to end, on a copy of the project: each step finds what the one before it left. */
-describe("from a clone to a page and back", () => {
-  const copy = new ProjectCopy({ portBase: 18080, addressRange: "198.18.64.0/18" });
+describe("from a clone to a page and back", async () => {
+  const copy = await ProjectCopy.make();
   const page = `http://hello.test.localhost:${copy.settings.ports.gateway}`;
   const untouched = machineState(copy.settings.id, copy.folder);
   let dropletId = "";
@@ -28,19 +28,17 @@ describe("from a clone to a page and back", () => {
 
   it("refuses a taken port before anything is made", async () => {
     const server = createServer().listen(copy.settings.ports.api, "127.0.0.1");
-    await refusesAndChangesNothing(copy, /port 18081\b/);
+    await refusesAndChangesNothing(copy, new RegExp(`Port ${copy.settings.ports.api}\\b`));
     await new Promise((resolve) => server.close(resolve));
   });
 
   it("refuses to work without root", async () => {
-    const outcome = await copy.run("setpriv", [
-      "--reuid=65534",
-      "--clear-groups",
-      process.execPath,
-      "cli/chillbox.mjs",
-      "up",
-    ]);
+    // An ordinary user who may read every file: the clone and its tools lie where only root can.
+    const caps = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"];
+    const ordinary = ["--reuid=65534", "--clear-groups", ...caps, process.execPath, "cli/chillbox.mjs", "up"];
+    const outcome = await copy.run("setpriv", ordinary);
     assert.notEqual(outcome.exitCode, 0);
+    assert.match(outcome.output, /root/);
     assert.doesNotMatch(outcome.output, /\n\s+at /, "a stack trace is no answer for a person");
     assert.equal(folderDigest(join(copy.folder, "state")), "absent");
   });

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
+import { ownCopy } from "../local-cloud/own-copy.ts";
 
 /** The clone that is tested. */
 export const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
@@ -22,8 +23,14 @@ export class ProjectCopy {
   readonly environment: NodeJS.ProcessEnv;
   readonly settings;
 
-  /** @param options.portBase first of the copy's ports; @param options.addressRange of its droplets, apart from every other copy's. */
-  constructor(options: { portBase: number; addressRange: string }) {
+  /** A copy with ports that are free and addresses that nobody routes. */
+  static async make(): Promise<ProjectCopy> {
+    const { home, ports, addressRange } = await ownCopy();
+    rmSync(home, { recursive: true });
+    return new ProjectCopy({ portBase: ports.gateway, addressRange });
+  }
+
+  private constructor(options: { portBase: number; addressRange: string }) {
     this.folder = mkdtempSync(join(tmpdir(), "chillbox-end-to-end-"));
     copyTrackedFiles(this.folder);
     symlinkSync(join(repository, "node_modules"), join(this.folder, "node_modules"));
