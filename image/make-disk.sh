@@ -57,7 +57,8 @@ install_from_mirror() {
 	mount --rbind "$root" "$tools/target"
 	mount -t proc proc "$tools/proc"
 	cp /etc/resolv.conf "$tools/etc/resolv.conf"
-	chroot "$tools" apk --root /target --initdb --arch x86_64 --update-cache --no-progress add alpine-base linux-virt
+	chroot "$tools" apk --root /target --initdb --arch x86_64 --update-cache --no-progress add alpine-baselayout alpine-keys \
+		alpine-release apk-tools busybox busybox-openrc ca-certificates linux-virt mkinitfs musl-utils openrc
 	umount -R "$tools/proc" "$tools/target"
 	rm -rf "$tools"
 	cp /etc/resolv.conf "$root/etc/resolv.conf"

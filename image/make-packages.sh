@@ -15,7 +15,7 @@ here=$(dirname "$(readlink -f "$0")")
 out=/var/cache/chillbox-packages
 work=$root$out/work
 
-# No libraries of these folders: the image is small, and nobody reads manuals on it.
+# Left out of every package: the image is small, nobody reads manuals on it, and Alpine has its own init and log rotation.
 unwanted='
 ./usr/share/doc ./usr/share/man ./usr/share/locale ./usr/share/lintian ./usr/share/bash-completion ./usr/share/zsh
 ./usr/share/apport ./usr/share/bug ./usr/share/dbus-1 ./usr/share/debconf ./usr/share/polkit-1 ./usr/share/initramfs-tools
@@ -26,7 +26,8 @@ unwanted='
 ./etc/nginx/sites-available ./etc/nginx/sites-enabled ./etc/nginx/nginx.conf ./etc/nginx/snippets ./etc/nginx/modules-available
 ./etc/nginx/modules-enabled ./etc/nftables.conf ./etc/logrotate.d ./etc/cron.daily ./etc/pam.d ./etc/security ./etc/chrony/chrony.conf
 ./usr/lib/syslinux/modules/efi32 ./usr/lib/syslinux/modules/efi64 ./usr/lib/syslinux/memdisk ./usr/lib/syslinux/mbr
-./var/www ./usr/share/nginx'
+./usr/lib/openssh/ssh-keysign ./usr/lib/openssh/ssh-pkcs11-helper ./usr/lib/openssh/ssh-sk-helper
+./var/www ./var/log/runit ./usr/share/nginx'
 
 # unpack PACKAGE... : unpacks these Debian packages into the folder $files
 unpack() {

@@ -125,7 +125,12 @@ test("nginx and redis start as Alpine's services do", () => {
     ),
     "404",
   );
-  assert.equal(host.ssh("rc-service -q redis start && redis-cli ping; rc-service -q redis stop"), "PONG");
+  assert.equal(
+    host.ssh(
+      "rc-service -q redis start && until redis-cli ping 2> /dev/null; do sleep 0.1; done; rc-service -q redis stop",
+    ),
+    "PONG",
+  );
 });
 
 test("installed packages are intact, and more could be added from signed sources only", () => {
