@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { resetCloud, startCloud, stopCloud } from "../local-cloud/control.ts";
 import { readCredentials } from "../local-cloud/credentials.ts";
 import { checkRoot } from "../local-cloud/preflight.ts";
@@ -7,7 +6,7 @@ import { pathWithTools } from "../toolchain/environment.ts";
 import { say } from "../toolchain/progress.ts";
 import { setUp } from "../toolchain/setup.ts";
 import { toRun } from "../toolchain/tools/index.ts";
-import { askPulumi, type Pulumi, preparePulumi, runPulumi, stack, stackExists } from "./pulumi.ts";
+import { askPulumi, checkPassphrase, type Pulumi, preparePulumi, runPulumi, stack, stackIsEmpty } from "./pulumi.ts";
 import { removeDeadLocks } from "./state-locks.ts";
 
 /**
@@ -19,23 +18,28 @@ export async function takeDown(options: { yes: boolean; force: boolean }): Promi
   const settings = localCloudSettings();
   process.chdir(settings.repository);
   checkRoot();
-  const hasCloud = existsSync(settings.cloud) && (await readCredentials(settings)) !== undefined;
-  if (stackExists(settings)) {
-    const tools = await setUp({ needs: toRun, yes: options.yes, settings });
-    process.env.PATH = pathWithTools(settings, tools);
-    const pulumi = preparePulumi(settings, tools);
-    await removeDeadLocks(settings.repository, stack);
-    if (hasCloud && !options.force) {
-      await startCloud(settings, say);
-      await destroy(pulumi);
-    } else {
-      // What the state tells of went with the local cloud's data.
-      await askPulumi(pulumi, ["stack", "rm", stack, "--yes", "--force", "--preserve-config", "--non-interactive"]);
-    }
-  }
+  checkPassphrase(settings);
+  const isEmpty = stackIsEmpty(settings);
+  if (!isEmpty) await removeResources(settings, options);
   if (options.force) await resetCloud(settings, say);
   const stopped = await stopCloud(settings, say);
-  say(stopped || hasCloud ? "everything of stack local is gone" : "there was nothing to take down");
+  say(stopped || !isEmpty ? "everything of stack local is gone" : "there was nothing to take down");
+}
+
+async function removeResources(settings: LocalCloudSettings, options: { yes: boolean; force: boolean }): Promise<void> {
+  const tools = await setUp({ needs: toRun, yes: options.yes, settings });
+  // The local cloud, and what Pulumi starts, find the tools by it.
+  process.env.PATH = pathWithTools(settings, tools);
+  const pulumi = preparePulumi(settings, tools);
+  await removeDeadLocks(settings.repository, stack);
+  const hasCloud = (await readCredentials(settings)) !== undefined;
+  if (hasCloud && !options.force) {
+    await startCloud(settings, say);
+    await destroy(pulumi);
+  } else {
+    // What the state tells of went, or is about to go, with the local cloud's data.
+    await askPulumi(pulumi, ["stack", "rm", stack, "--yes", "--force", "--preserve-config", "--non-interactive"]);
+  }
 }
 
 async function destroy(pulumi: Pulumi): Promise<void> {

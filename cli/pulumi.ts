@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
@@ -31,9 +31,47 @@ export function preparePulumi(settings: LocalCloudSettings, tools: Tools): Pulum
   };
 }
 
+function stateFile(settings: LocalCloudSettings): string {
+  return join(settings.repository, "state/.pulumi/stacks/chillbox", `${stack}.json`);
+}
+
 /** Whether stack `local` exists: whether its state is there. */
 export function stackExists(settings: LocalCloudSettings): boolean {
-  return existsSync(join(settings.repository, "state/.pulumi/stacks/chillbox", `${stack}.json`));
+  return existsSync(stateFile(settings));
+}
+
+/** Whether the state of stack `local` tells of nothing that could be removed; a state that cannot be read is Pulumi's to judge. */
+export function stackIsEmpty(settings: LocalCloudSettings): boolean {
+  if (!stackExists(settings)) return true;
+  try {
+    const { checkpoint } = JSON.parse(readFileSync(stateFile(settings), "utf8")) as State;
+    const { resources = [], pending_operations: pending = [] } = checkpoint.latest ?? {};
+    return resources.length + pending.length === 0;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * @throws UserError when stack `local` exists and the passphrase that its state is encrypted with does not: a new one would not open it.
+ */
+export function checkPassphrase(settings: LocalCloudSettings): void {
+  const file = passphraseFile(settings);
+  if (!stackExists(settings) || existsSync(file)) return;
+  throw new UserError(
+    [
+      `Stack ${stack} was encrypted with a passphrase that is gone: ${file}. The local cloud that it tells of went with it.`,
+      "Remove what is left of the stack, then run the same command again:",
+      `  rm -r ${stateFile(settings)}* ${join(settings.repository, `Pulumi.${stack}.yaml`)}`,
+    ].join("\n"),
+  );
+}
+
+/** The part of Pulumi's state that is read here. */
+interface State {
+  readonly checkpoint: {
+    readonly latest?: { readonly resources?: readonly unknown[]; readonly pending_operations?: readonly unknown[] };
+  };
 }
 
 /**

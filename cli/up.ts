@@ -10,7 +10,7 @@ import { lookForTools, setUp } from "../toolchain/setup.ts";
 import { toRun } from "../toolchain/tools/index.ts";
 import { askSites, isPage, type SiteAnswer } from "./ask-sites.ts";
 import { checkProject } from "./project-check.ts";
-import { preparePulumi, runPulumi, stack } from "./pulumi.ts";
+import { checkPassphrase, preparePulumi, runPulumi, stack } from "./pulumi.ts";
 import { ensureStackConfig } from "./stack-config.ts";
 import { removeDeadLocks } from "./state-locks.ts";
 
@@ -24,6 +24,7 @@ export async function bringUp(options: { yes: boolean; pulumiArguments: readonly
   const settings = localCloudSettings();
   process.chdir(settings.repository);
   checkRoot();
+  checkPassphrase(settings);
   await checkBeforeChanges(settings, options.yes);
   const sites = await checkProject(settings);
   const tools = await setUp({ needs: toRun, yes: options.yes, settings });

@@ -78,17 +78,24 @@ async function runPlain(steps: readonly Step[]): Promise<void> {
 async function runOnePlain(step: Step): Promise<void> {
   const started = Date.now();
   let latest = "";
-  say(`${step.title} ...`);
+  let announced = false;
+  const announce = () => {
+    announced = true;
+    say(`${step.title} ...`);
+  };
+  // What takes less than a second needs no words.
+  const first = setTimeout(announce, 1000);
   const timer = setInterval(() => say(`${step.title}: ${seconds(started)} s  ${latest}`), PLAIN_INTERVAL * 1000);
   try {
     await step.action((text) => {
       latest = text.slice(0, 120);
     });
-    say(`${step.title}: done in ${seconds(started)} s`);
+    if (announced) say(`${step.title}: done in ${seconds(started)} s`);
   } catch (error) {
     say(`${step.title}: failed after ${seconds(started)} s`);
     throw error;
   } finally {
+    clearTimeout(first);
     clearInterval(timer);
   }
 }
