@@ -1,0 +1,66 @@
+#!/usr/bin/env bats
+# lib/chillbox.sh: files that last, locks, slugs.
+
+load helper
+
+@test "put_file writes a file with its mode, and says when it was the same" {
+  run library 'echo one | put_file 640 root:root "$ROOT/file"; stat -c %a "$ROOT/file"; cat "$ROOT/file"'
+  [ "$output" = $'640\none' ]
+  run library 'echo one | put_file 640 root:root "$ROOT/file"'
+  [ "$status" -eq 1 ]
+  library 'echo two | put_file 640 root:root "$ROOT/file"'
+  library 'echo two | put_file 600 root:root "$ROOT/file"'
+  [ "$(ls "$ROOT")" = $'etc\nfile\nrun' ]
+}
+
+@test "put_file leaves the old file when its input ends in a failure" {
+  library 'echo old | put_file 600 root:root "$ROOT/file"'
+  fake fsync 'exit 1'
+  run library 'echo new | put_file 600 root:root "$ROOT/file"'
+  [ "$status" -ne 0 ]
+  [ "$(cat "$ROOT/file")" = old ]
+}
+
+@test "put_link changes a link in one step, also when a killed run left its half" {
+  mkdir -p "$ROOT/one" "$ROOT/two"
+  library 'put_link one "$ROOT/current"'
+  ln -s elsewhere "$ROOT/current.new"
+  library 'put_link two "$ROOT/current"'
+  [ "$(readlink "$ROOT/current")" = two ]
+  run library 'put_link two "$ROOT/current"'
+  [ "$status" -eq 1 ]
+  [ ! -e "$ROOT/current.new" ]
+}
+
+@test "a lock is waited for, and the error says whose it is" {
+  library 'lock site.hello 1; sleep 4' &
+  sleep 0.5
+  refuses "another chillbox command has held the lock 'site.hello' for 1 s" library 'lock site.hello 1'
+  library 'lock site.other 1'
+  wait
+}
+
+@test "a lock is free once its holder was killed" {
+  library 'lock site.hello 1; echo held; exec sleep 30' >"$BATS_TEST_TMPDIR/held" &
+  holder=$!
+  until [ -s "$BATS_TEST_TMPDIR/held" ]; do sleep 0.1; done
+  kill -KILL "$(pgrep -P "$holder" || echo "$holder")" "$holder"
+  library 'lock site.hello 5'
+}
+
+@test "the private folder goes away with its script, however it ends, and a killed one's with the next" {
+  library 'make_work; echo secret >"$WORK/file"; die no' || true
+  [ -z "$(ls -A "$ROOT/run/chillbox")" ]
+  mkdir -p "$ROOT/run/chillbox/work.4194999.abcdef"
+  library 'make_work; stat -c %a "$WORK"' >"$BATS_TEST_TMPDIR/mode"
+  [ "$(cat "$BATS_TEST_TMPDIR/mode")" = 700 ]
+  [ -z "$(ls -A "$ROOT/run/chillbox")" ]
+}
+
+@test "only slugs are slugs" {
+  for slug in a hello site-1 abcdefghijklmnopqrstuvwxyz01234; do library "is_slug $slug"; done
+  for slug in '""' 1a -a A a_b a.b a/b '"a b"' abcdefghijklmnopqrstuvwxyz012345; do
+    run library "is_slug $slug"
+    [ "$status" -eq 1 ]
+  done
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+# chillbox-manifest: what is accepted, and what is made of it.
+
+load helper
+
+prepare() {
+  manifest=$BATS_TEST_TMPDIR/manifest.json
+  cat >"$manifest" <<'JSON'
+{"format": 1, "server": "7", "slug": "my-site", "version": "1.0.0", "release": "1.0.0+0123456789ab",
+ "artifact": {"bucket": "artifacts", "key": "sites/my-site/a.tar.gz", "sha256": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "size": 10},
+ "serverName": "my.test", "domains": ["my.test", "www.my.test"], "nginx": "server { proxy_cache var_cache_nginx; set $x ${host}y; }\n",
+ "services": [{"name": "api", "lang": "python", "handler": "api", "host": "127.0.0.1", "port": 8001, "workers": 2, "workerClass": "sync",
+   "niceness": 5, "maxRequests": 10, "logLevel": "info", "health": "/up", "environment": {"A": "it's\n$x `y`", "PORT": "8001"}}],
+ "by": "me", "reason": "test"}
+JSON
+  sed -i 's/ set $x ${host}y;//' "$manifest"
+}
+
+# with FILTER: the manifest after this jq filter.
+with() { jq "$1" "$manifest" >"$manifest.changed"; }
+
+check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
+
+@test "check prints the manifest in one form, without who and where" {
+  check "$manifest" >"$BATS_TEST_TMPDIR/one"
+  with '.by = "another" | .reason = "other" | .server = "8"'
+  check >"$BATS_TEST_TMPDIR/two"
+  cmp "$BATS_TEST_TMPDIR/one" "$BATS_TEST_TMPDIR/two"
+  [ "$(jq -r 'has("by"), has("server"), .slug' "$BATS_TEST_TMPDIR/one" | xargs)" = 'false false my-site' ]
+}
+
+@test "check names the key that is wrong" {
+  while IFS='|' read -r filter message; do
+    with "$filter"
+    refuses "chillbox-manifest: fatal: the manifest's $message" check
+  done <<'TABLE'
+.format = 2|format is not 1
+.slug = "../x"|slug "../x" is not of the form
+.slug = "UP"|slug
+.version = "1 2"|version
+.release = "1.0.0"|release
+.release = "../+0123456789ab"|release
+.serverName = "a b"|serverName
+.domains = "x"|domains is not a list
+.domains[1] = "x;y"|domains\[1\]
+.artifact = null|artifact is not an object
+.artifact.key = "a/../b"|artifact.key has ..
+.artifact.sha256 = "x"|artifact.sha256
+.artifact.size = -1|artifact.size -1 is not a whole number
+.nginx = " "|nginx is not the text
+.nginx = "root ${FOO};"|nginx still has \$\{FOO\}
+.services[0].name = "a/b"|services\[0\].name
+.services[0].lang = "chill"|services\[0\].lang 'chill' cannot be run by this version of chillbox yet
+.services[0].host = "0.0.0.0"|services\[0\].host is not 127.0.0.1
+.services[0].port = 80|services\[0\].port 80 is not a whole number from 1024
+.services[0].workers = 13|services\[0\].workers
+.services[0].workerClass = "a b"|services\[0\].workerClass
+.services[0].niceness = 20|services\[0\].niceness
+.services[0].logLevel = "loud"|services\[0\].logLevel is none of
+.services[0].health = "up"|services\[0\].health
+.services[0].environment["A B"] = ""|services\[0\].environment's name
+.services[0].environment.A = 1|services\[0\].environment.A is not text
+.services += [.services[0]]|services\[1\].name 'api' is there twice
+.services += [.services[0] * {name: "b"}]|services\[1\].port 8001 is also my-site's service api's
+TABLE
+}
+
+@test "check refuses what is no JSON object" {
+  echo '[]' >"$manifest.changed"
+  refuses 'is not a JSON object' check
+  echo '{' >"$manifest.changed"
+  refuses 'is not JSON' check
+}
+
+@test "render writes the environment, nginx with a cache zone of the site's own, and a service that gunicorn runs" {
+  release=$BATS_TEST_TMPDIR/release
+  mkdir "$release"
+  script chillbox-manifest render "$release" "$scripts" <"$manifest"
+  [ "$(cat "$release/version.txt")" = 1.0.0 ]
+  [ "$(cat "$release/env/api/A")" = $'it\'s\n$x `y`' ]
+  [ "$(cat "$release/env/api/HOME")" = /var/lib/my-site/api ]
+  grep -q 'keys_zone=cache_my_site:' "$release/nginx/my-site.conf"
+  grep -q 'proxy_cache cache_my_site;' "$release/nginx/my-site.conf"
+  grep -Fq -- "--worker-class sync --workers 2 --max-requests 10 --log-level info 'my_site_api.app:create_app()'" "$release/services/api/run"
+  grep -Fq 'nice -n 5 s6-setuidgid my-site setpriv --nnp' "$release/services/api/run"
+  for file in run finish; do "${shell[@]}" -n "$release/services/api/$file"; done
+  [ "$(cat "$release/services/api/data/socket")" = 'my-site.api:8001 127.0.0.1 8001' ]
+  [ "$(stat -c %a "$release/env/api")" = 700 ]
+}
