@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import {
   aclXml,
   answerEmpty,
@@ -120,7 +120,8 @@ export async function putBucketLogging(context: BucketContext): Promise<void> {
 export async function passConfiguration(context: BucketContext): Promise<void> {
   const { bucket, method, passedQuery: query, store } = context;
   const body = method === "PUT" ? await context.smallBody() : Buffer.alloc(0);
-  const headers = new Map([...context.passedHeaders].filter(([name]) => name === "content-type"));
+  const md5 = createHash("md5").update(body).digest("base64");
+  const headers = method === "PUT" ? new Map([["content-md5", md5]]) : new Map<string, string>();
   // An anonymous request must not be let in by a policy that is only half in place, nor kept out by one that is half gone: the store
   // decides, this only says that it is to be asked.
   if (context.operation.name === "PutBucketPolicy") store.set(bucket, { policy: 1 });

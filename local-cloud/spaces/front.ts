@@ -332,13 +332,8 @@ function bodyReaders(
     if (kind === "plain" || kind === "chunked-trailer") return { stream: request, hash, length: encoded };
     const trailer = kind === "chunked-signed-trailer";
     const { day, region, time, signature: seed } = found;
-    const chunks = new SignedChunks({
-      key: signingKey(secretKey, found),
-      time,
-      scope: `${day}/${region}/s3/aws4_request`,
-      seed,
-      trailer,
-    });
+    const scope = `${day}/${region}/s3/aws4_request`;
+    const chunks = new SignedChunks({ key: signingKey(secretKey, found), time, scope, seed, trailer }, length);
     request.pipe(chunks);
     return trailer
       ? { stream: chunks, hash: "STREAMING-UNSIGNED-PAYLOAD-TRAILER", length: undefined }

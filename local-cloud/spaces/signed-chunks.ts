@@ -31,6 +31,8 @@ const minFrame = 16_384;
  */
 export class SignedChunks extends Transform {
   readonly #signing: ChunkSigning;
+  /** Bytes of content that are still to come, as `x-amz-decoded-content-length` says. */
+  #missing: number;
   #previous: string;
   #buffer: Buffer = Buffer.alloc(0);
   #state: "header" | "data" | "end" | "trailer" | "done" = "header";
@@ -39,9 +41,11 @@ export class SignedChunks extends Transform {
   #hash = createHash("sha256");
   #held: Buffer = Buffer.alloc(0);
 
-  constructor(signing: ChunkSigning) {
+  /** @param length of the content, in bytes. */
+  constructor(signing: ChunkSigning, length: number) {
     super();
     this.#signing = signing;
+    this.#missing = length;
     this.#previous = signing.seed;
   }
 
@@ -90,6 +94,9 @@ export class SignedChunks extends Transform {
     const piece = this.#buffer.subarray(0, this.#left);
     this.#buffer = this.#buffer.subarray(piece.length);
     this.#left -= piece.length;
+    this.#missing -= piece.length;
+    if (this.#missing < 0)
+      throw new S3Error("IncompleteBody", "There is more content than x-amz-decoded-content-length says.");
     this.#hash.update(piece);
     this.#give(piece);
     if (this.#left === 0) this.#state = "end";
@@ -155,6 +162,8 @@ export class SignedChunks extends Transform {
   }
 
   #finish(trailer: string): void {
+    if (this.#missing > 0)
+      throw new S3Error("IncompleteBody", "There is less content than x-amz-decoded-content-length says.");
     this.#frame(this.#held);
     if (this.#signing.trailer) this.push(`0\r\n${trailer}\r\n`);
     this.#state = "done";

@@ -1,8 +1,11 @@
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import type { Readable } from "node:stream";
 import { S3Error } from "./s3-error.ts";
-import { emptyHash, encodePath, encodeQuery, sha256, signedHeaders } from "./signature.ts";
+import { SignChunks } from "./sign-chunks.ts";
+import { encodePath, encodeQuery, sha256, signedHeaders, signingKey, unsignedPayload } from "./signature.ts";
 import type { ObjectStore } from "./versitygw.ts";
+
+const signedChunksHash = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 
 /** A request to the object store. */
 export interface UpstreamRequest {
@@ -26,11 +29,13 @@ export async function sendUpstream(store: ObjectStore, sent: UpstreamRequest): P
   const path = `/${[sent.bucket, sent.key].filter((part) => part !== undefined).join("/")}`;
   const query = sent.query ?? [];
   const body = sent.body ?? Buffer.alloc(0);
-  const hash = Buffer.isBuffer(body) ? (body.length === 0 ? emptyHash : sha256(body)) : body.hash;
-  const { length } = body;
+  const resigned = !Buffer.isBuffer(body) && body.hash === unsignedPayload;
   const plain = new Map([...(sent.headers ?? []), ["host", "localhost"]]);
+  if (resigned) plain.set("x-amz-decoded-content-length", String(body.length));
+  const hash = resigned ? signedChunksHash : Buffer.isBuffer(body) ? sha256(body) : body.hash;
   const signable = { method: sent.method, path, query, headers: plain };
   const headers = sent.anonymous ? plain : signedHeaders(signable, store, hash, Date.now());
+  const length = resigned ? undefined : body.length;
   if (length !== undefined && (length > 0 || !["GET", "HEAD", "DELETE"].includes(sent.method))) {
     headers.set("content-length", String(length));
   }
@@ -39,12 +44,14 @@ export async function sendUpstream(store: ObjectStore, sent: UpstreamRequest): P
     socketPath: store.socketPath,
     method: sent.method,
     path: encodePath(path) + (encodedQuery === "" ? "" : `?${encodedQuery}`),
-    headers: Object.fromEntries(headers),
-    // A connection of its own: an upload cannot be sent again when a kept connection turns out to be closed.
+    // A connection of its own, which only we close: an upload cannot be sent again when a kept connection turns out to be gone, and a
+    // store that closes first makes Node's last, empty write fail before the answer is read.
+    headers: { ...Object.fromEntries(headers), connection: "keep-alive" },
     agent: false,
     ...(sent.signal === undefined ? {} : { signal: sent.signal }),
   });
-  return answerTo(outgoing, Buffer.isBuffer(body) ? body : body.stream);
+  if (Buffer.isBuffer(body)) return answerTo(outgoing, body);
+  return answerTo(outgoing, resigned ? signChunks(body.stream, store, headers) : body.stream);
 }
 
 /** Reads a whole small answer. @throws S3Error InternalError when it is longer than `limit` bytes. */
@@ -84,6 +91,20 @@ function answerTo(outgoing: ClientRequest, body: Buffer | Readable): Promise<Inc
     });
     body.pipe(outgoing);
   });
+}
+
+function signChunks(stream: Readable, store: ObjectStore, headers: ReadonlyMap<string, string>): Readable {
+  const time = headers.get("x-amz-date") ?? "";
+  const on = { day: time.slice(0, 8), region: store.region };
+  const seed = /Signature=([0-9a-f]{64})$/.exec(headers.get("authorization") ?? "")?.[1] ?? "";
+  const scope = `${on.day}/${on.region}/s3/aws4_request`;
+  const signer = new SignChunks({ key: signingKey(store.secretKey, on), time, scope, seed, trailer: false });
+  stream.once("error", (error) => signer.destroy(error));
+  signer.once("close", () => {
+    stream.unpipe(signer);
+    stream.resume();
+  });
+  return stream.pipe(signer);
 }
 
 function unreachable(error: Error): Error {

@@ -45,12 +45,12 @@ export async function startObjectStore(options: {
   let stopping = false;
   const launch = () => {
     // The name of an abstract socket begins with NUL, which versitygw writes as "@".
-    const args = ["--port", `@${name}`, "--region", key.region, "--quiet", "--health", "/healthz"];
+    const args = ["--port", `@${name}`, "--region", key.region, "--quiet", "--keep-alive", "--health", "/healthz"];
     const posix = ["posix", "--versioning-dir", versions, "--concurrency", "64", "--io-buffer-size", "262144", data];
     const started = spawn("setpriv", ["--pdeathsig", "KILL", "--", options.versitygwPath, ...args, ...posix], {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
-        PATH: process.env["PATH"],
+        PATH: process.env.PATH,
         ROOT_ACCESS_KEY_ID: key.accessKey,
         ROOT_SECRET_ACCESS_KEY: key.secretKey,
         // Collect early: it serves one laptop, and idles most of the time.

@@ -25,7 +25,7 @@ export interface TestSpaces {
 }
 
 export const versitygwPath = join(
-  process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"),
+  process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"),
   "chillbox/versitygw/1.8.0/versitygw",
 );
 
