@@ -52,6 +52,7 @@ export function routeProjects(app: FastifyInstance, context: ApiContext): void {
   });
   app.post("/v2/projects/:id/resources", async (request) => {
     const body = readBody(context, request, "projects_assign_resources");
+    if (body.resources === undefined) throw unprocessable("resources is missing");
     const resources = await store.change(() => {
       const { id } = requested(request);
       return textsOf(body, "resources").map((urn) => assign(store, urn, id));
