@@ -12,8 +12,17 @@ export const shell: Layer = {
   run,
 };
 
-/** How shellcheck is to read a script. */
-type Dialect = "sh" | "bash" | "bats";
+type Dialect = "sh" | "openrc" | "bash" | "bats";
+
+/** How shellcheck is to read a script, and the shell whose parser must accept it. */
+const dialects: Readonly<Record<Dialect, { readonly options: readonly string[]; readonly parser?: string }>> = {
+  sh: { options: ["--shell=sh"], parser: "sh" },
+  // OpenRC reads and sets variables of its own, and its shells know `local`.
+  openrc: { options: ["--shell=sh", "--exclude=SC2034,SC2154,SC3043"], parser: "sh" },
+  bash: { options: ["--shell=bash"], parser: "bash" },
+  // Its tests have a syntax of their own, words in quotes for another shell, and variables from loaded helpers.
+  bats: { options: ["--shell=bats", "--severity=warning", "--exclude=SC2154"] },
+};
 
 interface Script {
   readonly file: string;
@@ -34,9 +43,10 @@ async function run(limits: Limits): Promise<Counts> {
 /** By its first line, because scripts for the server have no extension. */
 async function recognize(repository: string, file: string): Promise<Script | undefined> {
   const line = await firstLine(join(repository, file));
-  if (/^#!.*\bbats\b/.test(line) || file.endsWith(".bats")) return { file, dialect: "bats" };
+  if (/^#!.*\bbats\b/.test(line) || /\.(bats|bash)$/.test(file)) return { file, dialect: "bats" };
   if (/^#!.*\bbash\b/.test(line)) return { file, dialect: "bash" };
-  const isShell = /^#!\s*\S*\/((env\s+)?(sh|ash|dash)|openrc-run)\b/.test(line) || file.endsWith(".sh");
+  if (/^#!.*\bopenrc-run\b/.test(line)) return { file, dialect: "openrc" };
+  const isShell = /^#!\s*\S*\/(env\s+)?(sh|ash|dash)\b/.test(line) || file.endsWith(".sh");
   return isShell ? { file, dialect: "sh" } : undefined;
 }
 
@@ -52,11 +62,9 @@ async function firstLine(path: string): Promise<string> {
 
 async function checkScript({ file, dialect }: Script, { repository, signal }: Limits): Promise<Counts> {
   const options = { cwd: repository, cancelSignal: signal, reject: false, all: true } as const;
-  const found = [
-    await execa("shellcheck", ["--color=never", "--external-sources", `--shell=${dialect}`, file], options),
-  ];
-  // bats has a syntax of its own for tests.
-  if (dialect !== "bats") found.push(await execa(dialect, ["-n", file], options));
+  const { options: own, parser } = dialects[dialect];
+  const found = [await execa("shellcheck", ["--color=never", "--external-sources", ...own, file], options)];
+  if (parser) found.push(await execa(parser, ["-n", file], options));
   const failed = found.filter((result) => result.failed);
   for (const result of failed) process.stdout.write(`${result.all || result.shortMessage}\n`);
   return failed.length > 0 ? { passed: 0, failed: 1, skipped: 0 } : { passed: 1, failed: 0, skipped: 0 };
