@@ -202,7 +202,7 @@ async function launchMain(settings: LocalCloudSettings, tools: CloudTools): Prom
     cwd: settings.repository,
     stdio: ["ignore", log.fd, log.fd],
     env: {
-      ...process.env,
+      ...pick(process.env, ["PATH", "HOME", "TMPDIR", "LANG", "TZ", "XDG_CACHE_HOME"]),
       CHILLBOX_HOME: settings.home,
       CHILLBOX_PORT_BASE: String(settings.ports.gateway),
       CHILLBOX_ADDRESS_RANGE: settings.addressRange,
@@ -247,6 +247,11 @@ async function endProcess(settings: LocalCloudSettings): Promise<void> {
     await sleep(25);
   }
   await rm(pidFile(settings), { force: true });
+}
+
+/** The process outlives the command that starts it: passphrases and keys in the caller's environment must not. */
+function pick(environment: NodeJS.ProcessEnv, names: readonly string[]): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => names.includes(name)));
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {

@@ -1,6 +1,7 @@
 import { createSocket } from "node:dgram";
-import { access, readFile } from "node:fs/promises";
+import { access, constants, readFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { release } from "node:os";
 import { join } from "node:path";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
@@ -33,7 +34,8 @@ export async function checkMachine(settings: LocalCloudSettings): Promise<void> 
   checkRoot();
   addressPlan(settings.addressRange);
   await checkTools();
-  await findCgroups();
+  await checkCgroups();
+  checkKernel();
   await checkUserNamespaces();
   await checkRange(settings);
   await checkPorts(settings);
@@ -73,6 +75,24 @@ async function isOnPath(tool: string, path: string): Promise<boolean> {
     }
   }
   return false;
+}
+
+async function checkCgroups(): Promise<void> {
+  for (const { path } of (await findCgroups()).hierarchies) {
+    await access(path, constants.W_OK).catch(() => {
+      throw new UserError(
+        `The control groups at ${path} cannot be changed: this looks like a container. Run the local cloud on the machine itself, or in a container that is allowed to (docker run --privileged --cgroupns=host).`,
+      );
+    });
+  }
+}
+
+/** Droplets' disks are mounted with shifted owners, which ext4 can since Linux 5.12. */
+function checkKernel(): void {
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  if (major < 5 || (major === 5 && minor < 12)) {
+    throw new UserError(`The local cloud needs Linux 5.12 or newer; this machine runs ${release()}.`);
+  }
 }
 
 async function checkUserNamespaces(): Promise<void> {

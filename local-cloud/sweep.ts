@@ -1,13 +1,12 @@
 import { access, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { findCgroups, groupExists, removeGroups } from "./droplets/cgroups.ts";
+import { freeLoopDevices } from "./droplets/disk.ts";
 import { groupName } from "./droplets/driver.ts";
 import { runtimeFolder } from "./network/dhcp.ts";
 import { removeRouter, routerExists, routerName } from "./network/router.ts";
 import { readProcess, removeProcess } from "./process.ts";
-import { run, tryRun } from "./run.ts";
 
 /** Whether anything of this copy's local cloud is on the machine, be it running or left over. Data does not count. */
 export async function hasLeftovers(settings: LocalCloudSettings): Promise<boolean> {
@@ -26,35 +25,9 @@ export async function hasLeftovers(settings: LocalCloudSettings): Promise<boolea
 export async function sweep(settings: LocalCloudSettings): Promise<void> {
   await removeGroups(await findCgroups(), groupName(settings));
   await removeRouter(routerName(settings));
-  await freeLoopDevices(join(settings.cloud, "droplets"));
+  await freeLoopDevices(`${join(settings.cloud, "droplets")}/`);
   await rm(runtimeFolder(settings), { recursive: true, force: true });
   await removeProcess(settings);
-}
-
-/** Loop devices free themselves when the last mount is gone; the kernel takes a moment. */
-async function freeLoopDevices(folder: string): Promise<void> {
-  for (let attempt = 0; ; attempt += 1) {
-    const devices = await loopDevices(folder);
-    if (devices.length === 0) {
-      return;
-    }
-    if (attempt > 100) {
-      await run("losetup", ["--detach", ...devices]);
-      return;
-    }
-    await sleep(20);
-  }
-}
-
-async function loopDevices(folder: string): Promise<string[]> {
-  const { stdout } = await tryRun("losetup", ["--list", "--json", "--output", "NAME,BACK-FILE"]);
-  const list = stdout.trim() === "" ? [] : (JSON.parse(stdout) as { loopdevices: LoopDevice[] }).loopdevices;
-  return list.filter((device) => device["back-file"]?.startsWith(`${folder}/`)).map((device) => device.name);
-}
-
-interface LoopDevice {
-  readonly name: string;
-  readonly "back-file": string | null;
 }
 
 function exists(path: string): Promise<boolean> {

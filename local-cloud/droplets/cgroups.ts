@@ -78,7 +78,12 @@ async function shareControllers(folder: string, controllers: readonly string[]):
   const shared = (await readFile(join(folder, "cgroup.subtree_control"), "utf8")).trim().split(" ");
   const missing = controllers.filter((one) => !shared.includes(one));
   if (missing.length > 0) {
-    await writeFile(join(folder, "cgroup.subtree_control"), missing.map((one) => `+${one}`).join(" "));
+    const text = missing.map((one) => `+${one}`).join(" ");
+    await writeFile(join(folder, "cgroup.subtree_control"), text).catch((error: NodeJS.ErrnoException) => {
+      throw new UserError(
+        `The control groups at ${folder} cannot be divided further (${error.code}): this looks like a container. Run the local cloud on the machine itself.`,
+      );
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 import { mkdir, open, rename, rm, truncate } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { run, tryRun } from "../run.ts";
 
 /**
@@ -36,6 +37,37 @@ export async function checkDisk(diskPath: string, thorough = false): Promise<voi
   if (result.code >= 4) {
     throw new Error(`the file system on ${diskPath} cannot be mended: ${result.stdout.trim()} ${result.stderr.trim()}`);
   }
+}
+
+/**
+ * Waits until no file whose path starts like this is behind a loop device. They free themselves with the last mount, which takes the
+ * kernel a moment after the last process; one that is left after 2 s is detached.
+ */
+export async function freeLoopDevices(pathStart: string): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    const devices = await loopDevices(pathStart);
+    if (devices.length === 0) {
+      return;
+    }
+    if (attempt === 100) {
+      await run("losetup", ["--detach", ...devices]);
+    }
+    if (attempt === 200) {
+      throw new Error(`${pathStart} is still mounted (${devices.join(", ")})`);
+    }
+    await sleep(20);
+  }
+}
+
+async function loopDevices(pathStart: string): Promise<string[]> {
+  const { stdout } = await tryRun("losetup", ["--list", "--json", "--output", "NAME,BACK-FILE"]);
+  const list = stdout.trim() === "" ? [] : (JSON.parse(stdout) as { loopdevices: LoopDevice[] }).loopdevices;
+  return list.filter((device) => device["back-file"]?.startsWith(pathStart)).map((device) => device.name);
+}
+
+interface LoopDevice {
+  readonly name: string;
+  readonly "back-file": string | null;
 }
 
 /** Offset and value of ext4's magic number, little endian. */

@@ -5,7 +5,7 @@ import { runtimeFolder } from "../network/dhcp.ts";
 import type { Router } from "../network/router.ts";
 import type { DropletDriver, DropletSpec } from "../types.ts";
 import { findCgroups, makeDropletGroups, removeGroups } from "./cgroups.ts";
-import { checkDisk, makeDisk } from "./disk.ts";
+import { checkDisk, freeLoopDevices, makeDisk } from "./disk.ts";
 import { type Ending, launch, type Machine } from "./machine.ts";
 
 /** How long a droplet has for its own shutdown before the plug is pulled. */
@@ -54,9 +54,11 @@ export function createNamespaceDriver(
     if (running.has(spec.id)) {
       return;
     }
-    await checkDisk(disk(spec.id));
     const host = await findCgroups();
-    await removeGroups(host, group(spec.id)); // of a boot that was cut off
+    // Of a boot that was cut off. Its disk must be free: two mounts of one file system at once would destroy it.
+    await removeGroups(host, group(spec.id));
+    await freeLoopDevices(disk(spec.id));
+    await checkDisk(disk(spec.id));
     const uidBase = firstUid + ((Number.parseInt(settings.id, 16) + spec.id) % uidBlocks) * 65_536;
     const cgroups = await makeDropletGroups(host, groupName(settings), spec, uidBase);
     const machine = await launch(

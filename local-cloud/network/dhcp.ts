@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { LocalCloudSettings } from "../../lib/local-cloud-settings.ts";
 import { toolPath } from "../run.ts";
 import { numberToAddress, parseBlock } from "./addresses.ts";
@@ -37,12 +38,15 @@ export function createDhcp(
   const folder = runtimeFolder(settings);
   const hostsFile = join(folder, "dhcp-hosts");
   let child: ChildProcess | undefined;
-  let given: readonly Lease[] = [];
+  /** Who dnsmasq may remember as the holder of each address. */
+  let holders = new Map<string, string>();
+  let wanted = false;
 
   async function start(): Promise<void> {
     await mkdir(folder, { recursive: true });
     await chmod(folder, 0o755);
     await writeHosts(hostsFile, []);
+    wanted = true;
     await run();
   }
 
@@ -64,6 +68,16 @@ export function createDhcp(
     });
     failed.catch(() => {});
     await Promise.race([failed, until(() => tail.includes("started"))]);
+    child.once("exit", () => void revive());
+  }
+
+  /** Without it no droplet could boot. */
+  async function revive(): Promise<void> {
+    await sleep(1000);
+    if (wanted && (child === undefined || hasEnded(child))) {
+      log("dnsmasq has ended by itself, starting it again");
+      await run().catch((error) => log(`dnsmasq: ${String(error)}`));
+    }
   }
 
   function options(): string[] {
@@ -93,22 +107,24 @@ export function createDhcp(
   }
 
   async function setHosts(leases: readonly Lease[]): Promise<void> {
-    const stays = (one: Lease) => leases.some(({ mac, address }) => mac === one.mac && address === one.address);
-    const gone = given.some((one) => !stays(one));
-    given = leases;
+    const isPassedOn = leases.some(({ mac, address }) => (holders.get(address) ?? mac) !== mac);
+    if (isPassedOn) holders = new Map();
+    for (const { mac, address } of leases) holders.set(address, mac);
     await writeHosts(hostsFile, leases);
-    // dnsmasq keeps an address for whoever had it last: only one that knows no leases gives it to the next droplet.
-    if (gone && child) await restart();
-    else child?.kill("SIGHUP");
-  }
-
-  async function restart(): Promise<void> {
-    await stop();
-    await run();
+    // dnsmasq keeps an address for whoever had it last: only one that knows no leases gives it to another droplet.
+    if (isPassedOn) {
+      await end();
+      await run();
+    } else child?.kill("SIGHUP");
   }
 
   async function stop(): Promise<void> {
-    if (child && child.exitCode === null && child.signalCode === null) {
+    wanted = false;
+    await end();
+  }
+
+  async function end(): Promise<void> {
+    if (child && !hasEnded(child)) {
       const ended = once(child, "exit");
       child.kill("SIGTERM");
       await ended;
@@ -117,6 +133,10 @@ export function createDhcp(
   }
 
   return { start, setHosts, stop };
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
 }
 
 /** dnsmasq reads it as nobody. */

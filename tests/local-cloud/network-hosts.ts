@@ -21,15 +21,19 @@ export class NetworkHost {
     this.#keeper = keeper;
   }
 
-  /** Attaches host number `id` (2 to 200), with an interface in `vpc` (like `10.1.0`, a /24) if that is given. */
-  static async attach(router: Router, id: number, vpc?: string): Promise<NetworkHost> {
+  /**
+   * Attaches host number `id` (2 to 200).
+   * @param vpc gives it an interface in this VPC, a /24, like `10.1.0`
+   * @param number its address's last part; default: `id`
+   */
+  static async attach(router: Router, id: number, vpc?: string, number = id): Promise<NetworkHost> {
     const keeper = spawn("unshare", ["--net", "sh", "-c", "echo ready; exec sleep 1000"], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     await once(keeper.stdout, "data");
     const { gateway, netmask } = router.publicBlock;
     const hex = id.toString(16).padStart(2, "0");
-    const publicNic = { mac: `04:01:00:00:00:${hex}`, address: beside(gateway, id), netmask, gateway };
+    const publicNic = { mac: `04:01:00:00:00:${hex}`, address: beside(gateway, number), netmask, gateway };
     const privateNic =
       vpc === undefined
         ? undefined

@@ -92,6 +92,13 @@ test("of the laptop only the local cloud's services are reached", async () => {
     assert.equal(await two.connect(network.hostAddress, settings.ports.spaces), "refused");
     assert.equal(await two.connect(network.hostAddress, 80), "spaces");
     assert.equal(await two.connect(network.hostAddress, metadataPort), "refused");
+    // A firewall means the port that the droplet asks for, not the one that it is translated to.
+    await withFirewalls([{ dropletId: 2, inbound: [], outbound: [rule("tcp", 80)] }], async () => {
+      assert.equal(await two.connect(network.hostAddress, 80), "spaces");
+    });
+    await withFirewalls([{ dropletId: 2, inbound: [], outbound: [rule("tcp", settings.ports.spaces)] }], async () => {
+      assert.equal(await two.connect(network.hostAddress, 80), "no answer");
+    });
   } finally {
     other.close();
     spaces.close();
@@ -291,6 +298,48 @@ try:
     print(*(socket.inet_ntoa(one) for one in (answer[16:20], options[1], options[3], options[6])))
 except TimeoutError:
     print("no answer")
+`;
+
+test("DHCP gives a destroyed droplet's address to the next one, and is there again after a crash", async () => {
+  const former = await NetworkHost.attach(network, 8);
+  const { mac } = former.publicNic;
+  const offer = new RegExp(`^${former.address} `);
+  try {
+    assert.match(await former.python(discover(mac)), offer);
+    await former.python(lease(mac, former.address));
+    await former.end();
+    await network.detachNics(8);
+    const next = await NetworkHost.attach(network, 9, undefined, 8);
+    assert.notEqual(next.publicNic.mac, mac);
+    assert.match(await next.python(discover(next.publicNic.mac)), offer);
+    await next.end();
+  } finally {
+    await former.end();
+    await network.detachNics(8);
+    await network.detachNics(9);
+  }
+  const pids = execFileSync("ip", ["netns", "pids", `chillbox-${settings.id}`], { encoding: "utf8" })
+    .trim()
+    .split("\n");
+  assert.equal(pids.length, 1);
+  process.kill(Number(pids[0]), "SIGKILL");
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  assert.match(await two.python(discover(two.publicNic.mac)), new RegExp(`^${two.address} `));
+});
+
+/** Takes an offered address, so that the server notes it down. */
+const lease = (mac: string, address: string) => `
+import socket, struct
+hardware = bytes.fromhex("${mac}".replace(":", ""))
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.setsockopt(socket.SOL_SOCKET, 25, b"eth0")
+s.bind(("0.0.0.0", 68))
+s.settimeout(2)
+head = struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x12345678, 0, 0x8000) + bytes(16) + hardware + bytes(10 + 64 + 128)
+wanted = bytes([50, 4]) + socket.inet_aton("${address}")
+s.sendto(head + bytes([99, 130, 83, 99, 53, 1, 3]) + wanted + bytes([255]), ("255.255.255.255", 67))
+s.recv(2000)
 `;
 
 test("an address that nobody has is refused at once", async () => {
