@@ -136,7 +136,15 @@ function programArguments(request: RunRequest, engineAddress: string): string[] 
   const dryRun = request.getDryrun() ? ["--dry-run"] : [];
   const program = join(request.getInfo()?.getProgramDirectory() || request.getPwd(), entry);
   const runner = join(root, "node_modules/@pulumi/pulumi/cmd/run");
-  return ["--enable-source-maps", runner, ...flags, ...dryRun, program, ...request.getArgsList()];
+  return [
+    "--import",
+    import.meta.resolve("./plain-stacks.mjs"),
+    runner,
+    ...flags,
+    ...dryRun,
+    program,
+    ...request.getArgsList(),
+  ];
 }
 
 function programEnvironment(request: RunRequest): NodeJS.ProcessEnv {
