@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: placeholders are what is tested
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { renderTemplate, resolveVariables, substitute } from "../../../lib/template.ts";

@@ -1,0 +1,107 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { before, test } from "node:test";
+import * as pulumi from "@pulumi/pulumi";
+import { parse } from "yaml";
+import { readSettings } from "../../settings.ts";
+import { resolved, useMocks } from "./mocks.ts";
+
+before(useMocks);
+
+const project = parse(await readFile(new URL("../../Pulumi.yaml", import.meta.url), "utf8"));
+const declared = project.config as Record<string, { default?: unknown; description?: string; secret?: boolean }>;
+const own = {
+  apiToken: "dop_v1_x",
+  spacesAccessKeyId: "A",
+  spacesSecretAccessKey: "S",
+  serverName: "box.example.com",
+  techEmail: "me@example.com",
+};
+
+/** Settings as they come out of Pulumi.yaml's defaults and these values. */
+function settingsWith(values: Record<string, unknown> = {}) {
+  const all: Record<string, string> = {};
+  const given = {
+    ...Object.fromEntries(Object.entries(declared).map(([key, entry]) => [key, entry.default])),
+    ...own,
+    ...values,
+  };
+  for (const [key, value] of Object.entries(given)) {
+    if (value === undefined) continue;
+    all[`chillbox:${key}`] = typeof value === "object" ? JSON.stringify(value) : String(value);
+  }
+  pulumi.runtime.setAllConfig(all);
+  return readSettings();
+}
+
+test("defaults and five own values make whole settings", async () => {
+  const settings = settingsWith();
+  assert.equal(settings.resourceName, "chillbox-test");
+  assert.equal(settings.server.hostName, "chillbox-test-1");
+  assert.equal(settings.spaces.endpoint, "https://nyc3.digitaloceanspaces.com");
+  assert.equal(settings.spaces.endpointTemplate, "https://{{.Region}}.digitaloceanspaces.com");
+  assert.deepEqual(settings.server.sshAllowedAddresses, ["0.0.0.0/0", "::/0"]);
+  assert.equal(settings.protect, true);
+  assert.equal(settings.forceDestroyBuckets, false);
+  assert.ok(await pulumi.isSecret(settings.api.token));
+  assert.equal(await resolved(settings.api.token), "dop_v1_x");
+  assert.ok(Object.isFrozen(settings) && Object.isFrozen(settings.server.sshAllowedAddresses));
+});
+
+test("every declared key says what it is, and secrets have no default", () => {
+  for (const [key, entry] of Object.entries(declared)) {
+    assert.ok(entry.description, key);
+    if (entry.secret) assert.equal(entry.default, undefined, key);
+  }
+});
+
+const bad: [string, Record<string, unknown>, RegExp][] = [
+  [
+    "an unknown key",
+    { sererName: "x" },
+    /^chillbox:sererName is not a key that chillbox knows\. Did you mean "serverName"\? Remove it with: pulumi config rm sererName$/,
+  ],
+  ["a far key", { dropletCount: "2" }, /Pulumi\.yaml lists the keys there are/],
+  [
+    "a region without Spaces",
+    { region: "nyc1" },
+    /^chillbox:region is "nyc1"; it should be one of ams3, .*Set it with: pulumi config set region \.\.\.$/,
+  ],
+  [
+    "a URL with a path",
+    { apiEndpoint: "https://api.digitalocean.com/v2" },
+    /^chillbox:apiEndpoint is .*a URL without a path/,
+  ],
+  ["no URL", { spacesEndpoint: "nyc3.spaces.test" }, /^chillbox:spacesEndpoint is/],
+  [
+    "a generation of 0",
+    { serverGeneration: 0 },
+    /^chillbox:serverGeneration is "0"; it should be a whole number from 1 to 9999/,
+  ],
+  ["a truth value in words", { protect: "yes" }, /^chillbox:protect is "yes"; it should be true or false/],
+  [
+    "a bad address",
+    { sshAllowedAddresses: ["10.0.0.0/8", "10.0.0.0/33"] },
+    /^chillbox:sshAllowedAddresses has "10\.0\.0\.0\/33"/,
+  ],
+  ["no list", { dnsZones: "example.com" }, /^chillbox:dnsZones is not a list/],
+  ["no key", { adminPublicKeys: ["AAAA"] }, /^chillbox:adminPublicKeys has "AAAA"/],
+  ["a missing name", { serverName: undefined }, /^chillbox:serverName is missing; it should be a domain in lower case/],
+  [
+    "a missing token",
+    { apiToken: undefined },
+    /^chillbox:apiToken is missing; it should be the secret\. Set it with: pulumi config set --secret apiToken$/,
+  ],
+];
+for (const [what, values, problem] of bad) {
+  test(`${what} is refused`, () => {
+    assert.throws(() => settingsWith(values), { name: "UserError", message: problem });
+  });
+}
+
+test("all problems are told at once", () => {
+  assert.throws(
+    () => settingsWith({ region: "x", size: "X L" }),
+    (error: Error) => error.message.split("\n").length === 2,
+  );
+});
