@@ -3,6 +3,7 @@ import { Provider } from "@pulumi/digitalocean/provider.js";
 import * as pulumi from "@pulumi/pulumi";
 import { AdminKey } from "./components/admin-key.ts";
 import { Dns } from "./components/dns.ts";
+import { shortenFollowUpErrors } from "./components/failures.ts";
 import { Image } from "./components/image.ts";
 import { Network } from "./components/network.ts";
 import { Project } from "./components/project.ts";
@@ -19,6 +20,7 @@ import { UserError } from "./lib/user-error.ts";
 import { wheelsFolder } from "./lib/wheels.ts";
 import { readSettings } from "./settings.ts";
 
+shortenFollowUpErrors();
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
 const { settings, known, sites, scripts, wheels } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
