@@ -16,6 +16,9 @@ import { S3Error } from "./s3-error.ts";
 import { readAll, sendUpstream } from "./upstream.ts";
 import { childText, escapeXml, parseXml } from "./xml.ts";
 
+/** How often an anonymous read begins again when the object is replaced meanwhile. */
+const maxReplaced = 5;
+
 /** Headers that describe an object's content and are copied with it. */
 const describing = [
   "content-type",
@@ -211,8 +214,13 @@ export async function readAnonymously(context: ObjectContext): Promise<void> {
     throw new S3Error("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.");
   }
   if (query.some(([name]) => name === "versionId")) throw new S3Error("AccessDenied");
-  const answer = await sendUpstream(context.upstream, { method, bucket, key, headers, query, signal });
-  if (await isPublicAnswer(context, answer)) return answerUpstream(context, answer);
+  let answer = await sendUpstream(context.upstream, { method, bucket, key, headers, query, signal });
+  for (let tries = 0; tries < maxReplaced; tries += 1) {
+    if (await isPublicAnswer(context, answer)) return answerUpstream(context, answer);
+    if (!(await isReplaced(context, answer))) break;
+    answer.destroy();
+    answer = await sendUpstream(context.upstream, { method, bucket, key, headers, query, signal });
+  }
   answer.destroy();
   const record = context.store.bucket(bucket);
   if (answer.statusCode === 404 && record?.acl === "public-read") throw new S3Error("NoSuchKey");
@@ -238,7 +246,8 @@ export async function putObjectAcl(context: ObjectContext): Promise<void> {
   if (acl === undefined)
     throw new S3Error("NotImplemented", "Set ACLs by the header x-amz-acl: private or public-read.");
   const id = await currentId(context);
-  context.store.setPublic(context.bucket, context.key, id, acl === "public-read");
+  if (acl === "public-read") context.store.setPublic(context.bucket, context.key, id, true);
+  else context.store.close(context.bucket, context.key, id);
   answerEmpty(context, 200);
 }
 
@@ -249,6 +258,13 @@ async function isPublicAnswer(context: ObjectContext, answer: IncomingMessage): 
   // These tell whether the content is the one asked for, but carry no metadata.
   if (![304, 412, 416].includes(answer.statusCode ?? 0)) return false;
   return store.isPublic(bucket, key, await currentId(context));
+}
+
+/** Whether the answer is about content that is not there any more, so that its ACL may be forgotten. */
+async function isReplaced(context: ObjectContext, answer: IncomingMessage): Promise<boolean> {
+  const id = answer.headers[idHeader];
+  if (answer.statusCode === 404) return false;
+  return id === undefined || (await currentId(context)) !== id;
 }
 
 async function currentId(context: ObjectContext): Promise<string> {

@@ -60,7 +60,7 @@ export async function startSpaces(options: SpacesOptions): Promise<Spaces> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const store = new SpacesStore(join(folder, "spaces.sqlite"));
   const upstream = await startObjectStore({ folder, versitygwPath, log }).catch((error: unknown) => {
-    store.close();
+    store.end();
     throw error;
   });
   // A deletion that was killed half-way: the data is gone, its record is not.
@@ -108,7 +108,7 @@ export async function startSpaces(options: SpacesOptions): Promise<Spaces> {
         server.closeAllConnections();
       }
       await upstream.stop();
-      store.close();
+      store.end();
     },
   };
 }

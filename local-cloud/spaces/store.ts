@@ -20,7 +20,7 @@ export interface BucketRecord {
 
 const schema = `
   PRAGMA journal_mode = WAL;
-  PRAGMA synchronous = FULL;
+  PRAGMA synchronous = NORMAL;
   PRAGMA foreign_keys = ON;
   PRAGMA cache_size = -512;
   CREATE TABLE IF NOT EXISTS buckets (
@@ -34,7 +34,10 @@ const schema = `
     PRIMARY KEY (bucket, key, id)
   ) STRICT, WITHOUT ROWID;`;
 
-/** Buckets and ACLs, kept in SQLite. Every change is on disk when its call returns. */
+/**
+ * Buckets and ACLs, kept in SQLite. Safe against kills; what closes something is on disk when its call returns, while a power cut may
+ * lose the last openings: such an object is private afterwards.
+ */
 export class SpacesStore {
   readonly #db: DatabaseSync;
   /** Ids of objects that are being written: their rows are not superseded yet. */
@@ -45,7 +48,7 @@ export class SpacesStore {
     this.#db.exec(schema);
   }
 
-  close(): void {
+  end(): void {
     this.#db.close();
   }
 
@@ -59,17 +62,17 @@ export class SpacesStore {
 
   addBucket(name: string, region: string, acl: Acl): void {
     const sql = "INSERT INTO buckets (name, region, created, acl) VALUES (?, ?, ?, ?)";
-    this.#db.prepare(sql).run(name, region, new Date().toISOString(), acl);
+    this.#durably(() => this.#db.prepare(sql).run(name, region, new Date().toISOString(), acl));
   }
 
   /** Removes a bucket and the ACLs of its objects. */
   removeBucket(name: string): void {
-    this.#db.prepare("DELETE FROM buckets WHERE name = ?").run(name);
+    this.#durably(() => this.#db.prepare("DELETE FROM buckets WHERE name = ?").run(name));
   }
 
   set(name: string, change: Partial<Omit<BucketRecord, "name" | "region" | "created">>): void {
     for (const [column, value] of Object.entries(change)) {
-      this.#db.prepare(`UPDATE buckets SET ${column} = ? WHERE name = ?`).run(value, name);
+      this.#durably(() => this.#db.prepare(`UPDATE buckets SET ${column} = ? WHERE name = ?`).run(value, name));
     }
   }
 
@@ -83,6 +86,11 @@ export class SpacesStore {
       ? "INSERT OR IGNORE INTO public_objects (bucket, key, id) VALUES (?, ?, ?)"
       : "DELETE FROM public_objects WHERE bucket = ? AND key = ? AND id = ?";
     this.#db.prepare(sql).run(bucket, key, id);
+  }
+
+  /** Takes back what a client opened. */
+  close(bucket: string, key: string, id: string): void {
+    this.#durably(() => this.setPublic(bucket, key, id, false));
   }
 
   /** Ties the row of a multipart upload to it until the upload is complete. */
@@ -127,5 +135,15 @@ export class SpacesStore {
   forget(bucket: string, rows: readonly { readonly key: string; readonly id: string }[]): void {
     if (rows.length === 0 || this.bucket(bucket)?.versioned !== 0) return;
     for (const { key, id } of rows) this.setPublic(bucket, key, id, false);
+  }
+
+  /** An fsync for each change would hold up the whole program: only where it matters. */
+  #durably(change: () => unknown): void {
+    this.#db.exec("PRAGMA synchronous = FULL");
+    try {
+      change();
+    } finally {
+      this.#db.exec("PRAGMA synchronous = NORMAL");
+    }
   }
 }
