@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -77,8 +77,9 @@ function launcher(nodePath: string, script: string): string {
   return `#!/bin/sh\n${launcherMark}\nexec ${quoted(nodePath)} --disable-warning=ExperimentalWarning ${quoted(script)} "$@"\n`;
 }
 
+/** A launcher is small; an official plugin, of a hundred megabytes, is not read. */
 function isStandIn(program: string): boolean {
-  return existsSync(program) && readFileSync(program, "utf8").includes(launcherMark);
+  return existsSync(program) && statSync(program).size < 10_000 && readFileSync(program, "utf8").includes(launcherMark);
 }
 
 function writeWhole(path: string, text: string, mode: number): void {

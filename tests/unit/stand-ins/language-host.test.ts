@@ -7,8 +7,8 @@ import { type TestContext, test } from "node:test";
 import grpc from "@grpc/grpc-js";
 import rpc from "@pulumi/pulumi/proto/language_grpc_pb.js";
 import pb from "@pulumi/pulumi/proto/language_pb.js";
-import { refusal } from "../../../toolchain/stand-ins/language-host/host.ts";
 import { findPackages, findPluginPackages } from "../../../toolchain/stand-ins/language-host/packages.ts";
+import { refusal } from "../../../toolchain/stand-ins/plugin/stack.ts";
 
 const script = join(import.meta.dirname, "../../../toolchain/stand-ins/language-host/main.ts");
 

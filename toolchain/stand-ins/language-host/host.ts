@@ -6,10 +6,9 @@ import pb from "@pulumi/pulumi/proto/language_pb.js";
 import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
 import { grpcOptions, listen, unary } from "../plugin/server.ts";
+import { refusal } from "../plugin/stack.ts";
 import { findPackages, findPluginPackages, type InstalledPackage } from "./packages.ts";
 
-/** The only stack that may run on stand-ins. */
-const allowedStack = "local";
 /** Exit status of a program that has told the user already what went wrong. */
 const alreadyTold = 32;
 
@@ -76,17 +75,6 @@ function handlers(firstEngineAddress: string): grpc.UntypedServiceImplementation
 
 function requiredPackages(info: InstanceType<typeof pb.ProgramInfo> | undefined): InstalledPackage[] {
   return findPluginPackages(info?.getRootDirectory() ?? process.cwd());
-}
-
-/** Says why a stack may not run here, or `undefined` when it may. `organization/project/stack` counts by its last part. */
-export function refusal(stack: string): string | undefined {
-  if (stack.split("/").at(-1) === allowedStack) {
-    return undefined;
-  }
-  return (
-    `stack ${stack}: refuses to run on stand-ins, which are for stack '${allowedStack}' alone; ` +
-    "install the official Pulumi (https://www.pulumi.com/docs/install/) and run its 'pulumi' without 'npx chillbox env'"
-  );
 }
 
 async function run(

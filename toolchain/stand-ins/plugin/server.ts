@@ -12,6 +12,7 @@ import { type AutoNaming, type CheckFailure, checkConfig, checkInputs, defaultsK
 import { saveCompileCache } from "./compile-cache.ts";
 import { type ChangeKind, differs, diffInputs } from "./diff.ts";
 import { type Call, PartlyMade, type Plugin, type ResourceKind } from "./plugin.ts";
+import { refusal } from "./stack.ts";
 import { hasSecret, isUnknown, type Properties, reveal, revealAll, secret, unknown } from "./wire.ts";
 
 type Struct = InstanceType<typeof structs.Struct>;
@@ -218,8 +219,15 @@ function handlers(plugin: Plugin, engineAddress: string): grpc.UntypedServiceImp
   };
 }
 
-/** `urn:pulumi:STACK::PROJECT::PARENT$TYPE::NAME` -> `TYPE`. */
+/**
+ * `urn:pulumi:STACK::PROJECT::PARENT$TYPE::NAME` -> `TYPE`. The program of a real stack does not start on stand-ins, but a `destroy`
+ * or `refresh` asks the plugins alone: hence every step of another stack is refused here.
+ */
 function typeOf(urn: string): string {
+  const refused = refusal(urn.split("::")[0]?.replace("urn:pulumi:", "") ?? "");
+  if (refused !== undefined) {
+    throw new Error(refused);
+  }
   return urn.split("::")[2]?.split("$").at(-1) ?? "";
 }
 
