@@ -20,7 +20,10 @@ async function start(t: TestContext, name: string): Promise<Client> {
     env: { PATH: process.env.PATH },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const client = new rpc.ResourceProviderClient(`127.0.0.1:${await firstLine(plugin)}`, grpc.credentials.createInsecure());
+  const client = new rpc.ResourceProviderClient(
+    `127.0.0.1:${await firstLine(plugin)}`,
+    grpc.credentials.createInsecure(),
+  );
   t.after(() => {
     client.close();
     plugin.kill();
