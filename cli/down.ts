@@ -2,7 +2,6 @@ import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-
 import { resetCloud, startCloud, stopCloud } from "../local-cloud/control.ts";
 import { readCredentials } from "../local-cloud/credentials.ts";
 import { checkRoot } from "../local-cloud/preflight.ts";
-import { pathWithTools } from "../toolchain/environment.ts";
 import { say } from "../toolchain/progress.ts";
 import { setUp } from "../toolchain/setup.ts";
 import { toRun } from "../toolchain/tools/index.ts";
@@ -28,13 +27,11 @@ export async function takeDown(options: { yes: boolean; force: boolean }): Promi
 
 async function removeResources(settings: LocalCloudSettings, options: { yes: boolean; force: boolean }): Promise<void> {
   const tools = await setUp({ needs: toRun, yes: options.yes, settings });
-  // The local cloud, and what Pulumi starts, find the tools by it.
-  process.env.PATH = pathWithTools(settings, tools);
   const pulumi = preparePulumi(settings, tools);
   await removeDeadLocks(settings.repository, stack);
   const hasCloud = (await readCredentials(settings)) !== undefined;
   if (hasCloud && !options.force) {
-    await startCloud(settings, say);
+    await startCloud(settings, say, { versitygw: tools.versitygw?.path });
     await destroy(pulumi);
   } else {
     // What the state tells of went, or is about to go, with the local cloud's data.

@@ -4,7 +4,6 @@ import { UserError } from "../lib/user-error.ts";
 import { startCloud } from "../local-cloud/control.ts";
 import { checkMachine, checkRoot } from "../local-cloud/preflight.ts";
 import { hasLeftovers } from "../local-cloud/sweep.ts";
-import { pathWithTools } from "../toolchain/environment.ts";
 import { say } from "../toolchain/progress.ts";
 import { lookForTools, setUp } from "../toolchain/setup.ts";
 import { toRun } from "../toolchain/tools/index.ts";
@@ -28,9 +27,7 @@ export async function bringUp(options: { yes: boolean; pulumiArguments: readonly
   await checkBeforeChanges(settings, options.yes);
   const sites = await checkProject(settings);
   const tools = await setUp({ needs: toRun, yes: options.yes, settings });
-  // The local cloud, and what Pulumi starts, find the tools by it.
-  process.env.PATH = pathWithTools(settings, tools);
-  await startCloud(settings, say);
+  await startCloud(settings, say, { versitygw: tools.versitygw?.path });
   const pulumi = preparePulumi(settings, tools);
   await removeDeadLocks(settings.repository, stack);
   await ensureStackConfig(pulumi);

@@ -1,4 +1,4 @@
-import { delimiter } from "node:path";
+import { delimiter, dirname } from "node:path";
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
 import { binFolder, toolFolders } from "../toolchain/environment.ts";
@@ -62,7 +62,11 @@ async function prepare(chosen: readonly Layer[]): Promise<void> {
   if (needs.length === 0) return;
   const settings = localCloudSettings();
   const tools = await setUp({ needs, settings });
-  const folders = toolFolders(settings, tools).filter((folder) => folder !== binFolder(settings));
+  const folders = [...toolFolders(settings, tools).filter((folder) => folder !== binFolder(settings))];
+  for (const name of ["ansible-lint", "versitygw"]) {
+    const tool = tools[name];
+    if (tool) folders.push(dirname(tool.path));
+  }
   process.env.PATH = [...folders, process.env.PATH].join(delimiter);
 }
 

@@ -17,14 +17,10 @@ export function pulumiHome(settings: LocalCloudSettings): string {
   return join(settings.home, "pulumi");
 }
 
-/** Folders that go before the person's own PATH: this copy's Pulumi, the Node that runs us, and the tools. */
+/** Folders that go before the person's own PATH: this copy's Pulumi, the Node that runs us, and Ansible. */
 export function toolFolders(settings: LocalCloudSettings, tools: Tools): string[] {
   const folders = [binFolder(settings), dirname(process.execPath)];
-  for (const name of ["ansible", "versitygw", "ansible-lint"]) {
-    const tool = tools[name];
-    if (tool && tool.source !== "path") folders.push(dirname(tool.path));
-  }
-  return folders;
+  return tools.ansible ? [...folders, dirname(tools.ansible.path)] : folders;
 }
 
 /** What a person's shell needs for plain `pulumi`, besides PATH. */

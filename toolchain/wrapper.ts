@@ -1,9 +1,18 @@
 import { randomBytes } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { binFolder, passphraseFile, pulumiEnvironment, shellQuote, toolFolders } from "./environment.ts";
 import { readIfThere, writeIfChanged } from "./files.ts";
 import type { Tools } from "./tool.ts";
+
+const MARK = "# Made by chillbox's set-up";
+
+/** Whether a program is such a wrapper, of this copy of the project or another. */
+export async function isWrapper(path: string): Promise<boolean> {
+  const { size } = await stat(path);
+  return size < 10_000 && (await readFile(path, "utf8")).includes(MARK);
+}
 
 /**
  * Writes `<home>/bin/pulumi`, which runs the real Pulumi with the plugins and tools of this copy of the project, also for a person who
@@ -17,7 +26,7 @@ export async function writeWrapper(settings: LocalCloudSettings, tools: Tools): 
   );
   const lines = [
     "#!/bin/sh",
-    "# Made by chillbox's set-up: Pulumi with the plugins and tools of this copy of the project.",
+    `${MARK}: Pulumi with the plugins and tools of this copy of the project.`,
     ...exports,
     `export PATH=${shellQuote(toolFolders(settings, tools).join(":"))}:"$PATH"`,
     `exec ${shellQuote(pulumi.path)} "$@"`,

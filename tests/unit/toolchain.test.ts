@@ -16,7 +16,7 @@ import { run } from "../../toolchain/run.ts";
 import type { Context, FoundTool, Tool } from "../../toolchain/tool.ts";
 import { missingPackages, packageTool } from "../../toolchain/tools/debian-packages.ts";
 import { allTools, toRun, toTest } from "../../toolchain/tools/index.ts";
-import { makePassphrase, writeWrapper } from "../../toolchain/wrapper.ts";
+import { isWrapper, makePassphrase, writeWrapper } from "../../toolchain/wrapper.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "chillbox-toolchain-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -192,6 +192,8 @@ describe("the pulumi wrapper", () => {
     );
     chmodSync(pulumi, 0o755);
     await writeWrapper(settings, { pulumi: { path: pulumi, version: "1", source: "path" } });
+    assert.ok(await isWrapper(join(settings.home, "bin/pulumi")));
+    assert.ok(!(await isWrapper(pulumi)));
     const { stdout } = await execa(join(settings.home, "bin/pulumi"), ["up", "a b"]);
     const [home, proxy, path, passphrase, ...words] = stdout.split("\n");
     assert.equal(home, join(settings.home, "pulumi"));

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { UserError } from "../../lib/user-error.ts";
-import { findCommand, isProgram } from "../commands.ts";
+import { commandsNamed, findCommand, isProgram } from "../commands.ts";
 import { fillFolder } from "../files.ts";
 import { run } from "../run.ts";
 import type { Context, FoundTool, Report } from "../tool.ts";
+import { isWrapper } from "../wrapper.ts";
 
 /** A program that is built from its published Go module, whose go.mod and go.sum stand in a folder here. */
 export interface GoProgram {
@@ -21,10 +22,20 @@ export interface GoProgram {
 
 /** Looks for the program in this version: on PATH first, then in the cache. */
 export async function findGoProgram(program: GoProgram, context: Context): Promise<FoundTool | undefined> {
-  const onPath = await findCommand(program.name, join(context.settings.home, "bin"));
-  if (onPath && (await hasVersion(onPath, program))) return { path: onPath, version: program.version, source: "path" };
+  const { version } = program;
+  const onPath = await findOnPath(program, context);
+  if (onPath) return { path: onPath, version, source: "path" };
   const built = join(folderOf(program, context), program.name);
-  return (await isProgram(built)) ? { path: built, version: program.version, source: "built" } : undefined;
+  return (await isProgram(built)) ? { path: built, version, source: "built" } : undefined;
+}
+
+/** Leaves out what chillbox itself put on a person's PATH: the cache, and the wrapper of this or another copy of the project. */
+async function findOnPath(program: GoProgram, context: Context): Promise<string | undefined> {
+  for await (const path of commandsNamed(program.name)) {
+    if (path.startsWith(`${context.cache}/`) || (await isWrapper(path))) continue;
+    return (await hasVersion(path, program)) ? path : undefined;
+  }
+  return undefined;
 }
 
 async function hasVersion(path: string, program: GoProgram): Promise<boolean> {

@@ -3,7 +3,7 @@ import { lstat, mkdir, readFile, realpath, rm, symlink } from "node:fs/promises"
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { commandsNamed, isProgram } from "../commands.ts";
-import { binFolder, pulumiHome } from "../environment.ts";
+import { pulumiHome } from "../environment.ts";
 import { exists } from "../files.ts";
 import { run } from "../run.ts";
 import type { Context, FoundTool, Tool } from "../tool.ts";
@@ -106,8 +106,8 @@ async function removeLink(path: string): Promise<void> {
 }
 
 /** The official host comes with Pulumi: it is beside a `pulumi` of its version. */
-async function officialLanguageHost(context: Context): Promise<string | undefined> {
-  for await (const path of commandsNamed("pulumi-language-nodejs", binFolder(context.settings))) {
+async function officialLanguageHost(): Promise<string | undefined> {
+  for await (const path of commandsNamed("pulumi-language-nodejs")) {
     const pulumi = join(dirname(await realpath(path)), "pulumi");
     if (!(await isProgram(pulumi))) continue;
     const version = await run(pulumi, ["version"], { timeoutMinutes: 0.1, wayOut: "" }).catch(() => "");
