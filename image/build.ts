@@ -3,10 +3,12 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { homedir } from "node:os";
@@ -57,6 +59,7 @@ export async function buildImage(report: (line: string) => void = () => {}): Pro
   }
   const { base } = JSON.parse(readFileSync(join(target, "manifest.json"), "utf8"));
   const path = join(target, "alpine.qcow2.gz");
+  utimesSync(target, new Date(), new Date());
   return { path, digest, base, size: statSync(path).size };
 }
 
@@ -79,9 +82,17 @@ async function build(folder: string, target: string, digest: string, report: (li
     await run("sync", ["-f", result]);
     rmSync(target, { recursive: true, force: true });
     renameSync(result, target);
+    removeOldImages(folder);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** Keeps the four images that were used last: another copy of the project may be at another version. */
+function removeOldImages(folder: string): void {
+  const images = readdirSync(folder).filter((name) => /^[0-9a-f]{64}$/.test(name));
+  const byUse = images.map((name) => ({ path: join(folder, name), used: statSync(join(folder, name)).mtimeMs }));
+  for (const { path } of byUse.sort((a, b) => b.used - a.used).slice(4)) rmSync(path, { recursive: true });
 }
 
 /** Runs make-disk.sh with mounts and processes of its own, which end with this process; without a network unless it needs the mirror. */

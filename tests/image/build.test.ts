@@ -10,6 +10,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
@@ -130,6 +131,18 @@ test("an image in the cache is taken at once, in silence", async () => {
   assert.equal(code, 0);
   assert.equal(errors, "");
   assert.ok(performance.now() - begin < 5000);
+});
+
+test("only the images that were used last stay in the cache", { timeout: 300_000 }, async () => {
+  const images = join(cache, "image");
+  const names = ["1", "2", "3", "4", "5"].map((digit) => digit.repeat(64));
+  for (const [index, name] of names.entries()) {
+    mkdirSync(join(images, name));
+    utimesSync(join(images, name), index + 1, index + 1);
+  }
+  rmSync(join(images, imageDigest()), { recursive: true });
+  assert.equal((await start().built).code, 0);
+  assert.deepEqual(readdirSync(images).sort(), [...names.slice(2), imageDigest(), "lock"].sort());
 });
 
 test("a base that is not the pinned one is refused", { timeout: 60_000 }, async () => {
