@@ -272,10 +272,20 @@ function readQuery(query: string): (readonly [string, string])[] {
   }
 }
 
-/** Clients that presign move `x-amz-*` headers into the query, where the signature covers them as well. */
+/**
+ * Clients that presign move `x-amz-*` headers into the query, where the signature covers them as well.
+ * @throws S3Error InvalidArgument for a value that could not have been a header.
+ */
 function hoistedHeaders(query: readonly (readonly [string, string])[]): (readonly [string, string])[] {
-  const hoisted = query.map(([name, value]) => [name.toLowerCase(), value] as const);
-  return hoisted.filter(([name]) => name.startsWith("x-amz-") && !authenticating.test(name));
+  // Text in headers is UTF-8 byte for byte, which Node has as latin1.
+  const bytes = (value: string) => Buffer.from(value, "utf8").toString("latin1");
+  const hoisted = query.map(([name, value]) => [name.toLowerCase(), bytes(value)] as const);
+  const headers = hoisted.filter(([name]) => name.startsWith("x-amz-") && !authenticating.test(name));
+  for (const [name, value] of headers) {
+    if (!/^[a-z0-9-]+$/.test(name) || /[^\t -~\x80-\xff]/.test(value))
+      throw new S3Error("InvalidArgument", "A parameter is no header.");
+  }
+  return headers;
 }
 
 type PayloadKind = "plain" | "chunked-signed" | "chunked-signed-trailer" | "chunked-trailer";
@@ -334,6 +344,8 @@ function bodyReaders(
     const { day, region, time, signature: seed } = found;
     const scope = `${day}/${region}/s3/aws4_request`;
     const chunks = new SignedChunks({ key: signingKey(secretKey, found), time, scope, seed, trailer }, length);
+    // Whoever reads them hears of errors; where nobody came to that, they must not end the program.
+    chunks.on("error", () => {});
     request.pipe(chunks);
     return trailer
       ? { stream: chunks, hash: "STREAMING-UNSIGNED-PAYLOAD-TRAILER", length: undefined }

@@ -152,6 +152,10 @@ test("a presigned upload takes its ACL and metadata from the query", async () =>
   assert.equal((await raw(spaces.port, { method: "PUT", path, body: "uploaded" })).status, 200);
   const open = await raw(spaces.port, { path: "/box/up" });
   assert.deepEqual([open.status, open.text, open.headers["x-amz-meta-a"]], [200, "uploaded", "1"]);
+  for (const bad of ["x-amz-meta-a=%0D%0Ax-amz-acl%3Apublic-read", "x-amz-meta-a%0D%0Ab=1", "x-amz-meta-a=%00"]) {
+    const evil = presigned(spaces.full, { method: "PUT", path: `/box/up?${bad}` });
+    assert.equal((await raw(spaces.port, { method: "PUT", path: evil, body: "x" })).code, "InvalidArgument", bad);
+  }
 });
 
 test("verifies signed chunks one by one", async () => {
