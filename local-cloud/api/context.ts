@@ -97,7 +97,12 @@ export function origin(request: FastifyRequest): string {
 
 export function listRequest(request: FastifyRequest): ListRequest {
   const [path = ""] = request.url.split("?");
-  return { address: `${origin(request)}${path}`, query: request.query as Record<string, unknown> };
+  return { address: `${origin(request)}${path}`, query: queryOf(request) };
+}
+
+/** The query's values by name. */
+export function queryOf(request: FastifyRequest): Readonly<Record<string, string>> {
+  return request.query as Record<string, string>;
 }
 
 /** RFC 3339 in UTC, whole seconds. */

@@ -8,6 +8,7 @@ import {
   now,
   numberParameter,
   parameter,
+  queryOf,
   readBody,
   requiredText,
   textOf,
@@ -66,7 +67,7 @@ function routeRecords(
 
   app.get("/v2/domains/:domain/records", (request) => {
     const { id: domain } = requestedDomain(request);
-    const { name, type } = request.query as Record<string, unknown>;
+    const { name, type } = queryOf(request);
     const records = recordsOf(store, domain).filter(
       (record) => (!type || record.type === type) && (!name || fullName(record) === name),
     );

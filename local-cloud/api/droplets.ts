@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { actionsOf, renderAction } from "./actions.ts";
-import { type ApiContext, found, listRequest, numberParameter, origin, readBody } from "./context.ts";
+import { type ApiContext, found, listRequest, numberParameter, origin, queryOf, readBody } from "./context.ts";
 import { createDroplets } from "./create-droplet.ts";
 import { act } from "./droplet-actions.ts";
 import { startDestroy } from "./droplet-jobs.ts";
@@ -19,7 +19,7 @@ export function routeDroplets(app: FastifyInstance, context: ApiContext): void {
   const show = (droplet: DropletRecord) => renderDroplet(store, droplet);
 
   app.get("/v2/droplets", (request) => {
-    const { name, tag_name: tag, type } = request.query as Record<string, string | undefined>;
+    const { name, tag_name: tag, type } = queryOf(request);
     const droplets = visibleDroplets(store).filter(
       (droplet) => (!name || droplet.name === name) && (!tag || shareTag(droplet.tags, [tag])) && type !== "gpus",
     );

@@ -31,8 +31,9 @@ export function startImport(context: ApiContext, id: number): void {
     } catch (error) {
       // The next start of the server takes it up again.
       if (jobs.signal.aborted) return;
-      log.warn(error, `image ${id} cannot be imported`);
       errorMessage = explain(error, signal);
+      if (error instanceof ImportError) log.info(`image ${id} cannot be imported: ${errorMessage}`);
+      else log.error(error, `image ${id} cannot be imported`);
     } finally {
       for (const ending of ["download", "convert"] as const) {
         await rm(partFile(context.imagesFolder, id, ending), { force: true });

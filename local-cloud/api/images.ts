@@ -8,6 +8,7 @@ import {
   listRequest,
   now,
   numberParameter,
+  queryOf,
   readBody,
   requiredText,
   textOf,
@@ -38,7 +39,7 @@ export function routeImages(app: FastifyInstance, context: ApiContext): void {
   const held = new Set<number>();
 
   app.get("/v2/images", (request) => {
-    const images = filterImages(store, request.query as Record<string, string | undefined>);
+    const images = filterImages(store, queryOf(request));
     return paginate(listRequest(request), "images", images, renderImage);
   });
   app.post("/v2/images", async (request, reply) => {
@@ -91,7 +92,7 @@ function routeImageActions(app: FastifyInstance, context: ApiContext): void {
   });
 }
 
-function filterImages(store: Store, query: Record<string, string | undefined>): ImageRecord[] {
+function filterImages(store: Store, query: Readonly<Record<string, string>>): ImageRecord[] {
   const { type, private: own, tag_name: tag } = query;
   // All images here are somebody's own, none belongs to a distribution or an application.
   if (type === "distribution" || type === "application" || own === "false") return [];

@@ -4,7 +4,7 @@ import { badRequest } from "./errors.ts";
 export interface ListRequest {
   /** `http://host:port/path`, without the query. */
   readonly address: string;
-  readonly query: Readonly<Record<string, unknown>>;
+  readonly query: Readonly<Record<string, string>>;
 }
 
 const defaultPerPage = 20;
@@ -20,10 +20,7 @@ export function paginate<T>(request: ListRequest, name: string, items: readonly 
   const perPage = Math.min(readNumber(request.query, "per_page") ?? defaultPerPage, maxPerPage);
   const last = Math.max(1, Math.ceil(items.length / perPage));
   const link = (number: number) => {
-    const query = new URLSearchParams();
-    for (const [key, value] of Object.entries(request.query)) if (typeof value === "string") query.set(key, value);
-    query.set("page", String(number));
-    query.set("per_page", String(perPage));
+    const query = new URLSearchParams({ ...request.query, page: String(number), per_page: String(perPage) });
     return `${request.address}?${query}`;
   };
   const before = page > 1 ? { first: link(1), prev: link(Math.min(page - 1, last)) } : {};
@@ -38,7 +35,7 @@ export function paginate<T>(request: ListRequest, name: string, items: readonly 
 function readNumber(query: ListRequest["query"], key: string): number | undefined {
   const text = query[key];
   if (text === undefined || text === "") return undefined;
-  if (typeof text !== "string" || !/^[0-9]{1,9}$/.test(text) || Number(text) < 1) {
+  if (!/^[0-9]{1,9}$/.test(text) || Number(text) < 1) {
     throw badRequest(`${key} must be a number from 1 on.`);
   }
   return Number(text);

@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import type { DropletSpec } from "../types.ts";
-import { actionsOf } from "./actions.ts";
 import { findRegion, findSize } from "./catalog.ts";
 import type { ApiContext } from "./context.ts";
 import { found } from "./context.ts";
@@ -11,9 +10,6 @@ import type { Store } from "./store.ts";
 /** A droplet as the API tells of it. Clients crash when region, size or networks are missing. */
 export function renderDroplet(store: Store, droplet: DropletRecord): components["schemas"]["droplet"] {
   const size = findSize(droplet.size);
-  const creating = actionsOf(store, "droplet", droplet.id).some(
-    (action) => action.type === "create" && action.status === "in-progress",
-  );
   return {
     id: droplet.id,
     name: droplet.name,
@@ -21,7 +17,8 @@ export function renderDroplet(store: Store, droplet: DropletRecord): components[
     vcpus: size.vcpus,
     disk: droplet.disk,
     disk_info: [{ type: "local", size: { amount: droplet.disk, unit: "gib" } }],
-    locked: creating,
+    // As long as it is being made.
+    locked: droplet.status === "new",
     status: droplet.status,
     kernel: null,
     created_at: droplet.createdAt,

@@ -61,13 +61,20 @@ export async function createApi(dependencies: ApiDependencies): Promise<FastifyI
     bodyLimit,
     genReqId: () => randomUUID(),
     requestIdHeader: false,
-    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 300 },
+    routerOptions: {
+      ignoreTrailingSlash: true,
+      maxParamLength: 300,
+      // One value a name, the last.
+      querystringParser: (text) => Object.fromEntries(new URLSearchParams(text)),
+    },
     // Answered like any other path that does not exist.
     frameworkErrors: (_error, request, reply) => {
       reply.code(404 as never);
       reply.send(errorBody(notFound(), request.id) as never);
     },
-    forceCloseConnections: true,
+    requestTimeout: 30_000,
+    // Requests under way are answered: a connection that breaks in a delete makes the official plugin crash.
+    forceCloseConnections: "idle",
   });
   acceptEmptyBodies(app);
   answerErrors(app, log);

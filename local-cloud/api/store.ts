@@ -117,7 +117,9 @@ function openDatabase(path: string): DatabaseSync {
     database = new DatabaseSync(path);
     // It holds secret keys.
     chmodSync(path, 0o600);
-    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;");
+    database.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA busy_timeout = 5000;",
+    );
     const version = Number(database.prepare("PRAGMA user_version").get()?.user_version);
     if (version > schemaVersion) {
       throw new UserError(

@@ -1,7 +1,9 @@
 /**
  * Makes `openapi.yaml`, `openapi.d.ts` and `request-schemas.json` out of DigitalOcean's OpenAPI file:
  *
- *     node local-cloud/api/trim-openapi.ts <digitalocean-openapi.yaml>
+ *     node local-cloud/api/trim-openapi.ts [<digitalocean-openapi.yaml>]
+ *
+ * Without a file it makes them out of `openapi.yaml` itself, after a change here.
  *
  * The first holds the operations that the local cloud serves and the schemas they reach, unchanged but for prose and examples; the tests
  * check every answer against it. The second is its types. The third holds the request bodies alone, loosened where DigitalOcean's own
@@ -13,34 +15,32 @@ import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { servedOperations } from "./operations.ts";
 
-type Json = { [key: string]: Json } | Json[] | string | number | boolean | null;
-type JsonObject = { [key: string]: Json };
+export type Json = { [key: string]: Json } | Json[] | string | number | boolean | null;
+export type JsonObject = { [key: string]: Json };
 
 const prose = new Set(["description", "summary", "example", "examples", "title", "externalDocs", "x-ogx"]);
+const trimmedLine =
+  "# Trimmed once more by trim-openapi.ts: only the operations that the local cloud serves, without prose and examples.";
 const folder = import.meta.dirname;
 
-const [sourcePath] = process.argv.slice(2);
-if (sourcePath === undefined) {
-  console.error("usage: node local-cloud/api/trim-openapi.ts <digitalocean-openapi.yaml>");
-  process.exit(2);
+if (process.argv[1] === import.meta.filename) {
+  const [sourcePath = join(folder, "openapi.yaml")] = process.argv.slice(2);
+  const sourceText = readFileSync(sourcePath, "utf8");
+  const trimmed = trim(parse(sourceText));
+  const yaml = stringify(trimmed, { lineWidth: 0, aliasDuplicateObjects: false });
+  writeFileSync(join(folder, "openapi.yaml"), header(sourceText) + yaml);
+  writeFileSync(join(folder, "request-schemas.json"), JSON.stringify(requestSchemas(trimmed)));
+  execFileSync("npx", ["openapi-typescript", join(folder, "openapi.yaml"), "--output", join(folder, "openapi.d.ts")]);
+  execFileSync("npx", ["biome", "format", "--write", folder]);
 }
-const sourceText = readFileSync(sourcePath, "utf8");
-const source = parse(sourceText) as JsonObject;
-const trimmed = trim(source);
-writeFileSync(
-  join(folder, "openapi.yaml"),
-  `${header(sourceText)}${stringify(trimmed, { lineWidth: 0, aliasDuplicateObjects: false })}`,
-);
-writeFileSync(join(folder, "request-schemas.json"), `${JSON.stringify(requestSchemas(trimmed), null, 1)}\n`);
-execFileSync("npx", ["openapi-typescript", join(folder, "openapi.yaml"), "--output", join(folder, "openapi.d.ts")]);
 
 function header(text: string): string {
-  const origin = text.split("\n").filter((line) => line.startsWith("#"));
-  return `${origin.join("\n")}\n# Trimmed once more by trim-openapi.ts: only the operations that the local cloud serves, without prose and examples.\n`;
+  const origin = text.split("\n").filter((line) => line.startsWith("#") && line !== trimmedLine);
+  return `${[...origin, trimmedLine].join("\n")}\n`;
 }
 
-/** The served operations and every component that they reach. */
-function trim(document: JsonObject): JsonObject {
+/** The served operations and every component that they reach. What has been trimmed already stays as it is. */
+export function trim(document: JsonObject): JsonObject {
   const paths: JsonObject = {};
   for (const [path, methods] of Object.entries(document.paths as Record<string, JsonObject>)) {
     const kept = Object.entries(methods).filter(([, operation]) => isServed(operation));
@@ -99,7 +99,7 @@ function collect(value: Json, document: JsonObject, components: Record<string, J
 }
 
 /** `{components, operations: {<operationId>: schema}}`, loosened. */
-function requestSchemas(document: JsonObject): JsonObject {
+export function requestSchemas(document: JsonObject): JsonObject {
   const operations: JsonObject = {};
   for (const methods of Object.values(document.paths as Record<string, JsonObject>)) {
     for (const operation of Object.values(methods) as JsonObject[]) {

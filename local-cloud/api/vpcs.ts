@@ -9,6 +9,7 @@ import {
   listRequest,
   now,
   parameter,
+  queryOf,
   readBody,
   requiredText,
   textOf,
@@ -45,7 +46,7 @@ export function routeVpcs(app: FastifyInstance, context: ApiContext): void {
   });
   app.get("/v2/vpcs/:id/members", (request) => {
     const { id } = requested(request);
-    const type = (request.query as Record<string, unknown>).resource_type;
+    const { resource_type: type } = queryOf(request);
     const members = store.droplets.all().filter((droplet) => droplet.vpcId === id && !droplet.deleted);
     return paginate(
       listRequest(request),

@@ -222,6 +222,13 @@ test("tricks with paths reach nothing", async (t) => {
   }
 });
 
+test("a query with a name twice counts the last", async (t) => {
+  const api = await TestApi.start(t);
+  await api.addDroplet({ tags: ["web"] });
+  assert.equal((await api.ok("GET", "/v2/droplets?tag_name=none&tag_name=web")).meta.total, 1);
+  assert.equal((await api.ok("GET", "/v2/droplets?__proto__=x&tag_name[]=web")).meta.total, 1);
+});
+
 test("what the API tells of a failure names nothing inside", async (t) => {
   const api = await TestApi.start(t);
   const rule = { protocol: "tcp", ports: "22", sources: { addresses: ["0.0.0.0/0"] } };
