@@ -12,7 +12,7 @@ import { createGateway } from "./gateway/gateway.ts";
 import { log, serverLog } from "./log.ts";
 import { createMetadata } from "./metadata/index.ts";
 import { createNetwork, metadataPort } from "./network/router.ts";
-import { removeProcess, writeProcess } from "./process.ts";
+import { removeProcess, userErrorMark, writeProcess } from "./process.ts";
 import { toolPath } from "./run.ts";
 import { startSpaces } from "./spaces/spaces.ts";
 
@@ -52,6 +52,8 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
   undo.push(() => dns.close());
   await dns.listen("127.0.0.1", settings.ports.dns);
   await dns.listen(network.hostAddress, settings.ports.dns);
+  const wayToHost = network.checkWayToHost(settings.ports.dns);
+  wayToHost.catch(() => {}); // thrown below
 
   const gateway = createGateway({ zones, port: settings.ports.gateway, addressRange: settings.addressRange, log });
   undo.push(() => gateway.stop());
@@ -72,6 +74,7 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
   });
   undo.push(() => driver.stopAll(shutdownMilliseconds));
   undo.push(() => api.close());
+  await wayToHost;
   await api.listen({ host: "127.0.0.1", port: settings.ports.api });
 }
 
@@ -128,7 +131,7 @@ async function main(): Promise<void> {
     await writeProcess(settings, true);
     log(`ready: API on ${settings.apiEndpoint}`);
   } catch (error) {
-    log(describe(error));
+    log(error instanceof UserError ? `${userErrorMark}${error.message}` : describe(error));
     await stop(1);
   }
 }

@@ -11,6 +11,9 @@ export interface CloudProcess {
   readonly ready: boolean;
 }
 
+/** Stands in the log before what a person can mend, and is shown without the rest of the log. */
+export const userErrorMark = "cannot start: ";
+
 /** File with the process of the local cloud. */
 export function pidFile(settings: LocalCloudSettings): string {
   return join(settings.cloud, "cloud.pid");

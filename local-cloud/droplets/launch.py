@@ -135,8 +135,9 @@ def mount_disk(disk, mount_point, user_namespace):
 
     `nodev`: an image may bring a device node of the laptop's own disk, and the superblock is not the droplet's.
     `noinit_itable`: else the kernel writes zeros into every empty inode table, which fills the sparse file.
+    `errors`: an image may ask for the kernel to panic when its file system is damaged.
     """
-    subprocess.run(["mount", "-t", "ext4", "-o", "loop,nodev,noinit_itable", disk, mount_point], check=True, stdout=sys.stderr)
+    subprocess.run(["mount", "-t", "ext4", "-o", "loop,nodev,noinit_itable,errors=remount-ro", disk, mount_point], check=True, stdout=sys.stderr)
     tree = check(
         LIBC.syscall(SYS_OPEN_TREE, AT_FDCWD, mount_point.encode(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), "open_tree"
     )

@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import type { LocalCloudSettings } from "../../lib/local-cloud-settings.ts";
+import { UserError } from "../../lib/user-error.ts";
 import { run, tryRun } from "../run.ts";
 import type { DropletFirewall, Network, Nic, ReservedAddress } from "../types.ts";
 import { createDhcp } from "./dhcp.ts";
@@ -13,6 +14,11 @@ export const metadataPort = 8169;
 export interface Router extends Network {
   /** Gives the network namespace of process `pid` the interface `eth<index>`, still down, with the rules for it in place. */
   attachNic(dropletId: number, index: 0 | 1, nic: Nic, pid: number): Promise<void>;
+  /**
+   * Asks from the droplets' side for the laptop's TCP port, which may be closed or open.
+   * @throws UserError when no answer comes: the laptop has a firewall that drops it.
+   */
+  checkWayToHost(port: number): Promise<void>;
   /** Takes away both interfaces of a droplet and what the router knows of them. */
   detachNics(dropletId: number): Promise<void>;
 }
@@ -152,7 +158,27 @@ export function createNetwork(settings: LocalCloudSettings, log: (line: string) 
     await run("ip", ["-netns", name, "-force", "-batch", "-"], lines(...changes));
   }
 
+  async function checkWayToHost(port: number): Promise<void> {
+    const { code } = await tryRun("ip", [
+      "netns",
+      "exec",
+      name,
+      "python3",
+      "-I",
+      "-c",
+      connect,
+      plan.hostAddress,
+      `${port}`,
+    ]);
+    if (code !== 0) {
+      throw new UserError(
+        `This machine's firewall drops what droplets send to it. Allow what comes in by the link ${name}, for example: ufw allow in on ${name}, or: iptables -I INPUT -i ${name} -j ACCEPT`,
+      );
+    }
+  }
+
   return {
+    checkWayToHost,
     hostAddress: plan.hostAddress,
     publicBlock: plan.publicBlock,
     vpcBlock: plan.vpcBlock,
@@ -250,6 +276,15 @@ for scope in all default; do
   echo 0 > ipv4/conf/$scope/send_redirects
 done
 echo 1 > ipv4/conf/default/proxy_arp
+`;
+
+/** Ends with 0 when the port is open or refused, with 1 when there is no answer. */
+const connect = `
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+except ConnectionRefusedError:
+    pass
 `;
 
 function lines(...commands: readonly string[]): string {

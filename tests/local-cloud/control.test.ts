@@ -177,8 +177,14 @@ test("a start that fails says why, and takes everything back", async () => {
   writeFileSync(join(settings.cloud, "api.sqlite"), "this is no database, ".repeat(1000));
   await assert.rejects(startCloud(settings), {
     name: "UserError",
-    message: /ended before it was ready[\s\S]*api\.sqlite/,
+    message: /^[^\n]*api\.sqlite[^\n]*$/,
   });
+  assert.deepEqual(leftOnMachine(settings), []);
+  await resetCloud(settings);
+  // Something that nobody foresaw: the end of the log is shown.
+  mkdirSync(settings.cloud, { recursive: true });
+  writeFileSync(join(settings.cloud, "spaces"), "");
+  await assert.rejects(startCloud(settings), { name: "UserError", message: /ended before it was ready[\s\S]*EEXIST/ });
   assert.deepEqual(leftOnMachine(settings), []);
 });
 
