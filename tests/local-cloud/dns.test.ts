@@ -83,6 +83,22 @@ test("tells a name without such a record from one that is missing, with the zone
   }
 });
 
+test("says that a type it does not know has no record", async () => {
+  for (const [name, aliases] of [
+    ["hello.test", 0],
+    ["www.hello.test", 1],
+    ["nyc3.spaces.test", 0],
+  ] as const) {
+    for (const number of [64, 65, 65_280]) {
+      const asked = query(name, "A");
+      asked.writeUInt16BE(number, asked.length - 4);
+      const answer = await sendQuery(asked);
+      assert.deepEqual([rcode(answer), answer.authorities?.[0]?.type], ["NOERROR", "SOA"], `${name} ${number}`);
+      assert.equal(answer.answers?.length, aliases, `${name} ${number}`);
+    }
+  }
+});
+
 test("has every name of Spaces at the host's address", async () => {
   for (const name of ["nyc3.spaces.test", "bucket.nyc3.spaces.test", "a.b.ams3.SPACES.test"]) {
     assert.deepEqual(data(await ask(name, "A")), ["198.18.63.253"], name);
@@ -176,18 +192,22 @@ function ask(
   type: Type,
   options: { edns?: number; class?: "IN" | "CH" } = {},
 ): Promise<ReturnType<typeof decode>> {
+  return sendQuery(query(name, type, options));
+}
+
+function sendQuery(packet: Buffer): Promise<ReturnType<typeof decode>> {
   const socket = createSocket("udp4");
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       socket.close();
-      reject(new Error(`no answer for ${name}`));
+      reject(new Error("no answer"));
     }, 3000);
     socket.on("message", (reply) => {
       clearTimeout(timer);
       socket.close();
       resolve(decode(reply));
     });
-    socket.send(query(name, type, options), port, "127.0.0.1");
+    socket.send(packet, port, "127.0.0.1");
   });
 }
 

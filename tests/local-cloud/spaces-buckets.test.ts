@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
   CreateBucketCommand,
+  CreateMultipartUploadCommand,
   DeleteBucketCommand,
   DeleteBucketLifecycleCommand,
   DeleteObjectCommand,
@@ -13,13 +16,17 @@ import {
   HeadBucketCommand,
   HeadObjectCommand,
   ListBucketsCommand,
+  ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  ListPartsCommand,
   PutBucketCorsCommand,
   PutBucketLifecycleConfigurationCommand,
   PutBucketLoggingCommand,
   PutBucketVersioningCommand,
   PutObjectCommand,
   type S3Client,
+  UploadPartCommand,
+  UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { raw } from "./raw-request.ts";
 import { sha256, signed } from "./spaces-sign.ts";
@@ -235,6 +242,40 @@ test("keeps what describes an object, and answers conditions", async () => {
   });
   const empty = await full.send(new PutObjectCommand({ Bucket, Key: "empty", Body: "" }));
   assert.equal(empty.ETag, '"d41d8cd98f00b204e9800998ecf8427e"');
+});
+
+test("multipart uploads are listed, copied into, aborted, and do not hold a bucket", async () => {
+  const Bucket = "multipart";
+  await full.send(new CreateBucketCommand({ Bucket }));
+  await full.send(new PutObjectCommand({ Bucket, Key: "source", Body: "0123456789" }));
+  const { UploadId } = await full.send(new CreateMultipartUploadCommand({ Bucket, Key: "m", ACL: "public-read" }));
+  const part = { Bucket, Key: "m", UploadId, PartNumber: 1 };
+  const copied = await full.send(
+    new UploadPartCopyCommand({ ...part, CopySource: `${Bucket}/source`, CopySourceRange: "bytes=2-4" }),
+  );
+  const { Uploads } = await full.send(new ListMultipartUploadsCommand({ Bucket }));
+  assert.deepEqual(
+    Uploads?.map((upload) => [upload.Key, upload.UploadId]),
+    [["m", UploadId]],
+  );
+  const { Parts } = await full.send(new ListPartsCommand({ Bucket, Key: "m", UploadId }));
+  assert.deepEqual(
+    Parts?.map((one) => one.Size),
+    [3],
+  );
+  const Complete = { Parts: [{ PartNumber: 1, ETag: copied.CopyPartResult?.ETag }] };
+  await full.send(new CompleteMultipartUploadCommand({ Bucket, Key: "m", UploadId, MultipartUpload: Complete }));
+  assert.equal((await raw(spaces.port, { path: `/${Bucket}/m` })).text, "234");
+
+  const aborted = (await full.send(new CreateMultipartUploadCommand({ Bucket, Key: "n" }))).UploadId;
+  await full.send(new UploadPartCommand({ Bucket, Key: "n", UploadId: aborted, PartNumber: 1, Body: "x" }));
+  await full.send(new AbortMultipartUploadCommand({ Bucket, Key: "n", UploadId: aborted }));
+  await assert.rejects(full.send(new ListPartsCommand({ Bucket, Key: "n", UploadId: aborted })), {
+    name: "NoSuchUpload",
+  });
+  await full.send(new CreateMultipartUploadCommand({ Bucket, Key: "left-open" }));
+  for (const Key of ["source", "m"]) await full.send(new DeleteObjectCommand({ Bucket, Key }));
+  await full.send(new DeleteBucketCommand({ Bucket }));
 });
 
 function configure(path: string, body: string) {
