@@ -2,8 +2,6 @@ import { UserError } from "./user-error.ts";
 
 /** A site's slug: safe as a user, folder, service and bucket-prefix name. */
 export const slugPattern = /^[a-z][a-z0-9-]{0,30}$/;
-/** A service's name within its site. */
-export const serviceNamePattern = /^[a-z][a-z0-9_-]{0,30}$/;
 /** A fully qualified domain name in lower case, without a trailing dot. */
 export const domainPattern = /^(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+$/;
 

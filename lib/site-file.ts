@@ -1,7 +1,9 @@
-import { readdir, readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ErrorObject, ValidateFunction } from "ajv";
+import { sha256 } from "./archive.ts";
 import { isSiteFile, slugOfSiteFile } from "./names.ts";
 import { UserError } from "./user-error.ts";
 
@@ -44,6 +46,11 @@ export interface SiteFile {
   readonly warnings: readonly string[];
 }
 
+export interface ReadSiteOptions {
+  /** Folder that remembers which texts fit the schema. Without it every file is checked anew. */
+  readonly checkedFolder?: string;
+}
+
 const schemaPath = join(dirname(fileURLToPath(import.meta.url)), "..", "site.schema.json");
 let validator: Promise<ValidateFunction> | undefined;
 
@@ -51,7 +58,7 @@ let validator: Promise<ValidateFunction> | undefined;
  * Reads all site files of a folder, in the order of their slugs.
  * @throws UserError with every problem of every file, or when two sites want the same domain
  */
-export async function readSiteFiles(folder: string): Promise<SiteFile[]> {
+export async function readSiteFiles(folder: string, options: ReadSiteOptions = {}): Promise<SiteFile[]> {
   const names = await readdir(folder).catch(() => {
     throw new UserError(
       `The folder of the site files, ${folder}, cannot be read. Make it, or set "sitesFolder" to the right one.`,
@@ -61,7 +68,7 @@ export async function readSiteFiles(folder: string): Promise<SiteFile[]> {
   const problems: string[] = [];
   for (const name of names.filter(isSiteFile).sort()) {
     try {
-      sites.push(await readSiteFile(join(folder, name)));
+      sites.push(await readSiteFile(join(folder, name), options));
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       problems.push(error.message);
@@ -76,13 +83,12 @@ export async function readSiteFiles(folder: string): Promise<SiteFile[]> {
  * Reads and checks one site file.
  * @throws UserError with every problem of the file, one a line
  */
-export async function readSiteFile(path: string): Promise<SiteFile> {
+export async function readSiteFile(path: string, options: ReadSiteOptions = {}): Promise<SiteFile> {
   const slug = slugOfSiteFile(path.slice(path.lastIndexOf("/") + 1));
   const file = relative(process.cwd(), path).startsWith("..") ? path : relative(process.cwd(), path);
-  const content = parseJson(await readFile(path, "utf8"), file);
-  validator ??= compileSchema();
-  const validate = await validator;
-  if (!validate(content)) throw new UserError(describe(validate.errors ?? [], content, file));
+  const text = await readFile(path, "utf8");
+  const content = parseJson(text, file);
+  await checkAgainstSchema(text, content, file, options.checkedFolder);
   const raw = content as RawSiteFile;
   const problems = [...notBuiltYet(raw, file), ...contradictions(raw, file)];
   if (problems.length > 0) throw new UserError(problems.join("\n"));
@@ -121,8 +127,24 @@ function parseJson(text: string, file: string): unknown {
   }
 }
 
+/**
+ * Compiling the schema takes a tenth of a second, the most of what a run without changes does here. The outcome depends on two texts
+ * alone, so a good one is remembered under their digest, as an empty file.
+ */
+async function checkAgainstSchema(text: string, content: unknown, file: string, checkedFolder?: string): Promise<void> {
+  const digest = sha256(`${await readFile(schemaPath, "utf8")}\0${text}`);
+  const mark = checkedFolder === undefined ? undefined : join(checkedFolder, digest);
+  if (mark !== undefined && existsSync(mark)) return;
+  validator ??= compileSchema();
+  const validate = await validator;
+  if (!validate(content)) throw new UserError(describe(validate.errors ?? [], content, file));
+  if (mark === undefined) return;
+  await mkdir(dirname(mark), { recursive: true });
+  await writeFile(mark, "");
+}
+
 async function compileSchema(): Promise<ValidateFunction> {
-  // ajv takes a tenth of a second to load, which a run without sites need not spend.
+  // Loaded here, because most runs need no check.
   const { Ajv2020 } = await import("ajv/dist/2020.js");
   const schema = JSON.parse(await readFile(schemaPath, "utf8"));
   return new Ajv2020({ allErrors: true, allowUnionTypes: true, strictRequired: false }).compile(schema);

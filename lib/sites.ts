@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { checkPorts, renderSite, type SiteSurroundings } from "./manifest.ts";
 import { buildRelease, type Release } from "./release.ts";
 import { readSiteFiles, type SiteFile } from "./site-file.ts";
@@ -25,7 +26,9 @@ export interface CheckSitesOptions {
 export async function checkSites(options: CheckSitesOptions): Promise<CheckedSite[]> {
   const checked: CheckedSite[] = [];
   const rendered = [];
-  for (const site of await readSiteFiles(options.folder)) {
+  for (const site of await readSiteFiles(options.folder, {
+    checkedFolder: join(options.artifactsFolder, ".checked"),
+  })) {
     for (const warning of site.warnings) options.log(`warning: ${warning}`);
     const release = await buildRelease(site, { artifactsFolder: options.artifactsFolder, log: options.log });
     rendered.push({ slug: site.slug, services: renderSite(site, release, options.surroundings).services });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readSiteFile, readSiteFiles } from "../../../lib/site-file.ts";
@@ -107,6 +107,15 @@ for (const [what, extra, problem] of later) {
     });
   });
 }
+
+test("a file that was good once is not checked again until it changes", async () => {
+  const checkedFolder = join(folder, "checked");
+  await readSiteFile(await write(good), { checkedFolder });
+  assert.equal((await readdir(checkedFolder)).length, 1);
+  assert.equal((await readSiteFile(await write(good), { checkedFolder })).slug, "shop");
+  await assert.rejects(readSiteFile(await write({ ...good, release: 1 }), { checkedFolder }), { name: "UserError" });
+  assert.equal((await readdir(checkedFolder)).length, 1);
+});
 
 test("all problems of all files are told at once, and two sites may not share a domain", async () => {
   const sites = join(folder, "sites");
