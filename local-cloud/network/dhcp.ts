@@ -147,11 +147,11 @@ async function writeHosts(path: string, leases: readonly Lease[]): Promise<void>
   await rename(`${path}.new`, path);
 }
 
-async function until(condition: () => boolean, milliseconds = 5000): Promise<void> {
+async function until(condition: () => boolean, milliseconds = 20_000): Promise<void> {
   const deadline = Date.now() + milliseconds;
   while (!condition()) {
     if (Date.now() > deadline) {
-      throw new Error("dnsmasq did not start within 5 s");
+      throw new Error("dnsmasq did not start within 20 s");
     }
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

@@ -282,7 +282,7 @@ echo 1 > ipv4/conf/default/proxy_arp
 const connect = `
 import socket, sys
 try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
 except ConnectionRefusedError:
     pass
 `;
