@@ -30,7 +30,7 @@ commands() { for path in "$scripts"/chillbox-*; do basename "$path"; done; }
   refuses 'say adopt or confirm' script chillbox-host-key
   refuses 'say prepare or start' script chillbox-tree
   refuses 'say install ARCHIVE' script chillbox-scripts install
-  refuses 'say SLUG SERVICE RELEASE_FOLDER' script chillbox-venv hello
+  refuses 'say SLUG SOURCE VENV' script chillbox-venv hello
 }
 
 @test "commands that change the server need root" {

@@ -59,8 +59,12 @@ export class TestServer {
   }
 
   /** Runs a playbook as the program does. */
-  async playbook(name: "enrol" | "configure", changes: Record<string, unknown> = {}): Promise<Said> {
-    const input = name === "enrol" ? this.#enrolInput() : await this.#configureInput();
+  async playbook(
+    name: "enrol" | "configure",
+    changes: Record<string, unknown> = {},
+    inputChanges: Record<string, unknown> = {},
+  ): Promise<Said> {
+    const input = { ...(name === "enrol" ? this.#enrolInput() : await this.#configureInput()), ...inputChanges };
     const connection = {
       host: this.host.address,
       port: 22,
@@ -93,6 +97,8 @@ export class TestServer {
   /** Runs a program of the laptop in the host's network. */
   async run(words: readonly string[], input: unknown = ""): Promise<Said> {
     const child = spawn("ip", ["netns", "exec", this.host.namespace, ...words], { stdio: ["pipe", "pipe", "pipe"] });
+    // A program that is killed in a test does not read to the end.
+    child.stdin.on("error", () => undefined);
     child.stdin.end(typeof input === "string" ? input : JSON.stringify(input));
     const [out, errors, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
     return { code: code as number, out, errors };
