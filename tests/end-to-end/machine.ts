@@ -16,28 +16,34 @@ export interface MachineState {
 }
 
 /**
- * The machine as it is now.
- * @param id the copy's id, part of the names of its control groups
+ * What a copy has on the machine now, and the laptop's whole nftables ruleset. Other copies come and go meanwhile: what has neither
+ * this copy's id nor its folder in it is theirs or the machine's.
+ * @param id the copy's id, part of the name of everything that it makes
  * @param folder the copy's folder: processes count when they work in it, or carry it in command line or environment
  */
 export function machineState(id: string, folder: string): MachineState {
+  const own = (all: readonly string[]) => all.filter((line) => line.includes(id) || line.includes(folder));
   return {
-    links: lines("ip", ["-o", "link"]).map((line) => line.split(": ")[1] ?? line),
-    namespaces: lines("ip", ["netns", "list"]),
-    routes: lines("ip", ["-4", "route", "show", "table", "all"]),
+    links: own(lines("ip", ["-o", "link"])).map((line) => line.split(": ")[1] ?? line),
+    namespaces: own(lines("ip", ["netns", "list"])),
+    routes: own(lines("ip", ["-4", "route", "show", "table", "all"])),
     rules: run("nft", ["list", "ruleset"]),
-    mounts: readFileSync("/proc/self/mounts", "utf8").trim().split("\n"),
-    loopDevices: lines("losetup", ["--noheadings", "--output", "NAME,BACK-FILE"]),
+    mounts: own(readFileSync("/proc/self/mounts", "utf8").trim().split("\n")),
+    loopDevices: own(lines("losetup", ["--noheadings", "--output", "NAME,BACK-FILE"])),
     cgroups: lines("find", ["/sys/fs/cgroup", "-maxdepth", "4", "-type", "d", "-name", `*${id}*`]),
     processes: processesOf(folder),
   };
 }
 
-/** SHA-256 over names, kinds and contents of a folder's files; `"absent"` when there is no such folder. */
-export function folderDigest(folder: string): string {
+/**
+ * SHA-256 over names, kinds and contents of a folder's files; `"absent"` when there is no such folder.
+ * @param without a folder in it that does not count
+ */
+export function folderDigest(folder: string, without?: string): string {
   const hash = createHash("sha256");
   try {
-    for (const entry of readdirSync(folder, { recursive: true }).map(String).sort()) addToDigest(hash, folder, entry);
+    const entries = readdirSync(folder, { recursive: true }).map(String).sort();
+    for (const entry of entries.filter((name) => name.split("/")[0] !== without)) addToDigest(hash, folder, entry);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return "absent";
     throw error;
