@@ -3,11 +3,13 @@ import type { Report } from "./tool.ts";
 
 /** Something that may take long, with the words that a person sees meanwhile. */
 export interface Step {
+  /** One word, for short messages. */
+  readonly name: string;
   readonly title: string;
   readonly action: (report: Report) => Promise<void>;
 }
 
-/** Seconds between two lines about the same step where there is no terminal. */
+/** Seconds between two lines about what is still at work where there is no terminal. */
 const PLAIN_INTERVAL = 10;
 
 /**
@@ -20,7 +22,7 @@ export async function runSteps(steps: readonly Step[], plain = false): Promise<v
   if (steps.length === 0) return;
   const failures: string[] = [];
   const watched = steps.map((step) => ({
-    title: step.title,
+    ...step,
     async action(report: Report) {
       try {
         await step.action(report);
@@ -69,34 +71,38 @@ async function runLive(steps: readonly Step[]): Promise<void> {
 }
 
 async function runPlain(steps: readonly Step[]): Promise<void> {
-  const outcomes = await Promise.allSettled(steps.map(runOnePlain));
+  const started = Date.now();
+  /** Steps at work, with what each told last. */
+  const latest = new Map<string, string>();
+  const timer = setInterval(() => {
+    const texts = [...latest].map(([name, text]) => (text === "" ? name : `${name}: ${text.slice(0, 60)}`));
+    say(`after ${seconds(started)} s still at work: ${texts.join("; ")}`);
+  }, PLAIN_INTERVAL * 1000);
+  const outcomes = await Promise.allSettled(steps.map((step) => runOnePlain(step, latest)));
+  clearInterval(timer);
   for (const outcome of outcomes) {
     if (outcome.status === "rejected" && !(outcome.reason instanceof UserError)) throw outcome.reason;
   }
 }
 
-async function runOnePlain(step: Step): Promise<void> {
+async function runOnePlain(step: Step, latest: Map<string, string>): Promise<void> {
   const started = Date.now();
-  let latest = "";
   let announced = false;
-  const announce = () => {
+  // What takes less than a second needs no words.
+  const announcement = setTimeout(() => {
     announced = true;
     say(`${step.title} ...`);
-  };
-  // What takes less than a second needs no words.
-  const first = setTimeout(announce, 1000);
-  const timer = setInterval(() => say(`${step.title}: ${seconds(started)} s  ${latest}`), PLAIN_INTERVAL * 1000);
+  }, 1000);
+  latest.set(step.name, "");
   try {
-    await step.action((text) => {
-      latest = text.slice(0, 120);
-    });
-    if (announced) say(`${step.title}: done in ${seconds(started)} s`);
+    await step.action((text) => latest.set(step.name, text));
+    if (announced) say(`${step.name}: done in ${seconds(started)} s`);
   } catch (error) {
-    say(`${step.title}: failed after ${seconds(started)} s`);
+    say(`${step.name}: failed after ${seconds(started)} s`);
     throw error;
   } finally {
-    clearTimeout(first);
-    clearInterval(timer);
+    clearTimeout(announcement);
+    latest.delete(step.name);
   }
 }
 

@@ -71,6 +71,7 @@ async function makeMissing(wanted: readonly Tool[], found: Map<Tool, FoundTool>,
   const missing = wanted.filter((tool) => !found.has(tool));
   for (const tool of missing) await tool.confirm?.(context);
   const step = (tool: Tool) => ({
+    name: tool.name,
     title: `${tool.name} ${tool.version} (${tool.what})`,
     action: (report: Report) => makeOne(tool, found, context, report),
   });

@@ -12,6 +12,7 @@ import { pathWithTools, shellQuote } from "../../toolchain/environment.ts";
 import { fillFolder, writeIfChanged } from "../../toolchain/files.ts";
 import { withLock } from "../../toolchain/lock.ts";
 import { readMemory, recall, remember } from "../../toolchain/memory.ts";
+import { runSteps } from "../../toolchain/progress.ts";
 import { run } from "../../toolchain/run.ts";
 import type { Context, FoundTool, Tool } from "../../toolchain/tool.ts";
 import { missingPackages, packageTool } from "../../toolchain/tools/debian-packages.ts";
@@ -49,6 +50,33 @@ describe("run", () => {
     const started = Date.now();
     await assert.rejects(run("sleep", ["30"], { timeoutMinutes: 0.005, wayOut: "" }), /longer than/);
     assert.ok(Date.now() - started < 10_000);
+  });
+});
+
+describe("runSteps", () => {
+  it("lets every step come to its end and tells of each that failed", async () => {
+    const ended: string[] = [];
+    const step = (name: string, milliseconds: number, failure?: string) => ({
+      name,
+      title: `${name} 1.0`,
+      async action() {
+        await sleep(milliseconds);
+        ended.push(name);
+        if (failure) throw new UserError(failure);
+      },
+    });
+    const steps = [step("quick", 5, "Quick broke."), step("slow", 50), step("last", 60, "Last broke.")];
+    await assert.rejects(runSteps(steps, true), (error) => {
+      assert.ok(error instanceof UserError);
+      assert.equal(error.message, "quick 1.0:\nQuick broke.\n\nlast 1.0:\nLast broke.");
+      return true;
+    });
+    assert.deepEqual(ended, ["quick", "slow", "last"]);
+  });
+
+  it("does not hide a mistake of ours behind a message", async () => {
+    const steps = [{ name: "a", title: "a", action: () => Promise.reject(new TypeError("ours")) }];
+    await assert.rejects(runSteps(steps, true), TypeError);
   });
 });
 

@@ -56,7 +56,7 @@ export async function buildGoProgram(program: GoProgram, context: Context, repor
   const module = join(context.settings.repository, program.module);
   await fillFolder(folderOf(program, context), report, async (temporary) => {
     const output = join(temporary, program.name);
-    await run("go", ["build", "-trimpath", ...program.flags, "-o", output, program.package], {
+    await run("go", ["build", "-v", "-trimpath", ...program.flags, "-o", output, program.package], {
       cwd: module,
       env: { CGO_ENABLED: "0", GOTOOLCHAIN: "local", GOFLAGS: "-mod=readonly -buildvcs=false", GOWORK: "off" },
       report,
