@@ -5,7 +5,8 @@ import rpc from "@pulumi/pulumi/proto/language_grpc_pb.js";
 import pb from "@pulumi/pulumi/proto/language_pb.js";
 import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
-import { grpcOptions, listen, unary } from "../plugin/server.ts";
+import { compileCacheFolder } from "../plugin/compile-cache.ts";
+import { grpcOptions, listen, unary } from "../plugin/grpc.ts";
 import { refusal } from "../plugin/stack.ts";
 import { findPackages, findPluginPackages, type InstalledPackage } from "./packages.ts";
 
@@ -142,6 +143,8 @@ function programEnvironment(request: RunRequest): NodeJS.ProcessEnv {
   });
   return {
     ...process.env,
+    // Pulumi's SDKs are large: compiled once, they load in half the time.
+    ...(compileCacheFolder() && { NODE_COMPILE_CACHE: compileCacheFolder() }),
     CHILLBOX_STAND_IN: "1",
     PULUMI_CONFIG: JSON.stringify(config),
     PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(request.getConfigsecretkeysList()),

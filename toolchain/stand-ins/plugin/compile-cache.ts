@@ -1,13 +1,19 @@
 import { enableCompileCache, flushCompileCache } from "node:module";
 import { join } from "node:path";
 
+/** Folder for compiled code in Pulumi's home, or `undefined` without such a home. */
+export function compileCacheFolder(): string | undefined {
+  const home = process.env.PULUMI_HOME;
+  return home ? join(home, "compile-cache") : undefined;
+}
+
 /**
  * Keeps compiled code in Pulumi's home, so that a stand-in starts sooner the next time. To be called before anything big is imported.
  */
 export function startCompileCache(): void {
-  const home = process.env.PULUMI_HOME;
-  if (home) {
-    enableCompileCache(join(home, "compile-cache"));
+  const folder = compileCacheFolder();
+  if (folder !== undefined) {
+    enableCompileCache(folder);
   }
 }
 
