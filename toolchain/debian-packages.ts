@@ -26,6 +26,8 @@ export const packagesToRun: readonly DebianPackage[] = [
   { name: "python3-venv", brings: "python3", why: "virtual environments for Ansible" },
   { name: "ca-certificates", brings: "/etc/ssl/certs/ca-certificates.crt", why: "verifying the package indexes" },
   { name: "curl", brings: "curl", why: "requests in shell" },
+  { name: "mount", brings: "losetup", why: "droplets' disks" },
+  { name: "bzip2", brings: "bzip2", why: "disk images that come compressed with it" },
   { name: "xz-utils", brings: "xz", why: "unpacking packages for the image" },
 ];
 
