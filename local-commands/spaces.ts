@@ -36,6 +36,10 @@ export interface StoredObject {
 
 const parallel = 8;
 
+/** The client warns that it cannot send a stream again; `putObject` can. */
+const nothing = () => {};
+const silence = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
+
 /**
  * An S3 client for a bucket. `HTTP_PROXY` counts for plain-http endpoints: only the local cloud has one, under a name that
  * nothing but its proxy knows.
@@ -52,6 +56,7 @@ export function openSpaces(target: SpacesTarget, environment: NodeJS.ProcessEnv 
     // With it the request's head leaves before the proxy's agent could rewrite it.
     expectContinueHeader: false,
     maxAttempts: 4,
+    logger: silence,
     ...(proxy
       ? { requestHandler: { httpAgent: new HttpProxyAgent(proxy, { keepAlive: true, maxSockets: parallel }) } }
       : {}),
