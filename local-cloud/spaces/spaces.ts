@@ -34,7 +34,7 @@ export interface Spaces {
   listen(address: string, port: number): Promise<number>;
   /** Process id of the object store, for `status`. */
   readonly pid: number | undefined;
-  /** Closes every listener and ends the object store. */
+  /** Closes every listener and ends the object store. Safe to repeat. */
   stop(): Promise<void>;
 }
 
@@ -76,6 +76,7 @@ export async function startSpaces(options: SpacesOptions): Promise<Spaces> {
     suffix: options.suffix ?? "spaces.test",
   };
   const servers: Server[] = [];
+  let stopped: Promise<void> | undefined;
   const handler = (request: IncomingMessage, response: ServerResponse) => void handleRequest(front, request, response);
   return {
     handler,
@@ -102,13 +103,16 @@ export async function startSpaces(options: SpacesOptions): Promise<Spaces> {
       const bound = server.address();
       return typeof bound === "object" && bound !== null ? bound.port : port;
     },
-    async stop() {
-      for (const server of servers.splice(0)) {
-        server.close();
-        server.closeAllConnections();
-      }
-      await upstream.stop();
-      store.end();
+    stop() {
+      stopped ??= (async () => {
+        for (const server of servers.splice(0)) {
+          server.close();
+          server.closeAllConnections();
+        }
+        await upstream.stop();
+        store.end();
+      })();
+      return stopped;
     },
   };
 }

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -116,8 +117,9 @@ test("a bucket whose deletion was killed half-way is gone after a restart", asyn
   }
 });
 
-test("stopping ends the object store; when that dies by itself it is started again", async () => {
+test("stopping ends the object store; when that dies by itself it is started again", async (t) => {
   const spaces = await startTestSpaces();
+  t.after(() => spaces.stop());
   const full = spaces.client(spaces.full);
   await full.send(new CreateBucketCommand({ Bucket: "box" }));
   await full.send(new PutObjectCommand({ Bucket: "box", Key: "k", Body: "x" }));
@@ -143,8 +145,9 @@ test("the object store dies with the program, even when that is killed", async (
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
     stdio: ["ignore", "pipe", "ignore"],
   });
+  let pid = 0;
   try {
-    const pid = await new Promise<number>((resolve) =>
+    pid = await new Promise<number>((resolve) =>
       child.stdout.once("data", (data: Buffer) => resolve(Number(data.toString()))),
     );
     assert.match(readFileSync(`/proc/${pid}/cmdline`, "utf8"), /versitygw/);
@@ -152,6 +155,7 @@ test("the object store dies with the program, even when that is killed", async (
     await until(() => !existsSync(`/proc/${pid}`));
   } finally {
     child.kill("SIGKILL");
+    if (pid !== 0 && existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
     await rm(folder, { recursive: true, force: true });
   }
 });
@@ -187,8 +191,7 @@ test("streams big objects without keeping them in memory", async () => {
   }
 });
 
-async function upload(port: number, headers: Record<string, string>, piece: Buffer, count: number): Promise<string> {
-  const { request } = await import("node:http");
+function upload(port: number, headers: Record<string, string>, piece: Buffer, count: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const sent = request(
       { host: "127.0.0.1", port, method: "PUT", path: "/box/big", headers, setHost: false },
