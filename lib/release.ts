@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import semver from "semver";
 import { packFolder, readArchive, readFolder, type TreeEntry, treeDigest, unpackArchive } from "./archive.ts";
@@ -140,15 +140,15 @@ async function build(
   options: BuildReleaseOptions,
 ): Promise<BuildRecord> {
   const log = options.log ?? (() => {});
+  if (!source.entries.some((entry) => entry.path === "Makefile" && entry.kind === "file")) {
+    throw new UserError(`${source.path} has no Makefile. A release is built with "make"; see docs/sites.md.`);
+  }
   const work = join(siteFolder, `.building-${process.pid}-${randomBytes(4).toString("hex")}`);
   await removeAbandonedBuilds(siteFolder);
   await mkdir(work, { recursive: true });
   try {
     const sources = join(work, "src");
     await copySource(source, sources);
-    if (!source.entries.some((entry) => entry.path === "Makefile" && entry.kind === "file")) {
-      throw new UserError(`${source.path} has no Makefile. A release is built with "make"; see docs/sites.md.`);
-    }
     const { version, versionFrom } = await findVersion(site, source, sources);
     const final = join(siteFolder, version);
     const built = await readRecord(final);
@@ -170,6 +170,9 @@ async function build(
     return await takePlace(work, final, record);
   } finally {
     await rm(work, { recursive: true, force: true });
+    // A refused first build leaves no trace; rmdir takes nothing that holds something.
+    await rmdir(siteFolder).catch(() => {});
+    await rmdir(options.artifactsFolder).catch(() => {});
   }
 }
 

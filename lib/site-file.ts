@@ -33,6 +33,8 @@ export interface SiteFile {
   readonly slug: string;
   /** Absolute path of the file. */
   readonly path: string;
+  /** SHA-256 in hex of the schema and the file's text. */
+  readonly digest: string;
   readonly name: string;
   readonly serverName: string;
   readonly domains: readonly string[];
@@ -47,7 +49,7 @@ export interface SiteFile {
 }
 
 export interface ReadSiteOptions {
-  /** Folder that remembers which texts fit the schema. Without it every file is checked anew. */
+  /** Folder in which `rememberChecked` noted which texts fit the schema. Without it every file is checked anew. */
   readonly checkedFolder?: string;
 }
 
@@ -88,13 +90,15 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
   const file = relative(process.cwd(), path).startsWith("..") ? path : relative(process.cwd(), path);
   const text = await readFile(path, "utf8");
   const content = parseJson(text, file);
-  await checkAgainstSchema(text, content, file, options.checkedFolder);
+  const digest = sha256(`${await readFile(schemaPath, "utf8")}\0${text}`);
+  await checkAgainstSchema(content, file, options.checkedFolder && join(options.checkedFolder, digest));
   const raw = content as RawSiteFile;
   const problems = [...notBuiltYet(raw, file), ...contradictions(raw, file)];
   if (problems.length > 0) throw new UserError(problems.join("\n"));
   return {
     slug,
     path,
+    digest,
     name: raw.name,
     serverName: raw.server_name,
     domains: raw.domain_list,
@@ -129,18 +133,20 @@ function parseJson(text: string, file: string): unknown {
 
 /**
  * Compiling the schema takes a tenth of a second, the most of what a run without changes does here. The outcome depends on two texts
- * alone, so a good one is remembered under their digest, as an empty file.
+ * alone, so a good one can be remembered under their digest.
  */
-async function checkAgainstSchema(text: string, content: unknown, file: string, checkedFolder?: string): Promise<void> {
-  const digest = sha256(`${await readFile(schemaPath, "utf8")}\0${text}`);
-  const mark = checkedFolder === undefined ? undefined : join(checkedFolder, digest);
+async function checkAgainstSchema(content: unknown, file: string, mark: string | undefined): Promise<void> {
   if (mark !== undefined && existsSync(mark)) return;
   validator ??= compileSchema();
   const validate = await validator;
   if (!validate(content)) throw new UserError(describe(validate.errors ?? [], content, file));
-  if (mark === undefined) return;
-  await mkdir(dirname(mark), { recursive: true });
-  await writeFile(mark, "");
+}
+
+/** Remembers that these site files fit the schema: an empty file each. Call it when all else is good, too. */
+export async function rememberChecked(sites: readonly SiteFile[], folder: string): Promise<void> {
+  const marks = sites.map(({ digest }) => join(folder, digest)).filter((mark) => !existsSync(mark));
+  if (marks.length > 0) await mkdir(folder, { recursive: true });
+  for (const mark of marks) await writeFile(mark, "");
 }
 
 async function compileSchema(): Promise<ValidateFunction> {

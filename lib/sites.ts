@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { checkPorts, renderSite, type SiteSurroundings } from "./manifest.ts";
 import { buildRelease, type Release } from "./release.ts";
-import { readSiteFiles, type SiteFile } from "./site-file.ts";
+import { readSiteFiles, rememberChecked, type SiteFile } from "./site-file.ts";
 
 /** A site that has passed every check that a laptop can do. */
 export interface CheckedSite {
@@ -24,6 +24,7 @@ export interface CheckSitesOptions {
  * @throws UserError
  */
 export async function checkSites(options: CheckSitesOptions): Promise<CheckedSite[]> {
+  const checkedFolder = join(options.artifactsFolder, ".checked");
   const checked: CheckedSite[] = [];
   const rendered = [];
   for (const site of await readSiteFiles(options.folder, {
@@ -35,5 +36,9 @@ export async function checkSites(options: CheckSitesOptions): Promise<CheckedSit
     checked.push({ site, release });
   }
   checkPorts(rendered);
+  await rememberChecked(
+    checked.map(({ site }) => site),
+    checkedFolder,
+  );
   return checked;
 }

@@ -286,6 +286,7 @@ test("every local command keeps its input to itself", async () => {
 const site = {
   slug: "shop",
   path: "/sites/shop.site.json",
+  digest: "",
   name: "Shop",
   serverName: "shop.test",
   domains: ["shop.test"],

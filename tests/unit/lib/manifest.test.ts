@@ -5,6 +5,7 @@ import { buildManifest, checkPorts, type ManifestParts, renderSite } from "../..
 const site = {
   slug: "shop",
   path: "/sites/shop.site.json",
+  digest: "",
   name: "Shop",
   serverName: "shop.test",
   domains: ["shop.test", "www.shop.test"],

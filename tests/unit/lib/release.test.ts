@@ -19,6 +19,7 @@ const services = [
 const site: SiteFile = {
   slug: "shop",
   path: join(folder, "shop.site.json"),
+  digest: "",
   name: "Shop",
   serverName: "shop.test",
   domains: ["shop.test"],
@@ -58,7 +59,8 @@ const runs = async () => (await readFile(join(folder, "log.runs"), "utf8")).trim
 
 async function assertRefused(problem: RegExp, changes: Partial<SiteFile> = {}): Promise<void> {
   await assert.rejects(build(changes), { name: "UserError", message: problem });
-  const left = await readdir(join(artifactsFolder, "shop")).catch(() => []);
+  const left = await readdir(join(artifactsFolder, "shop")).catch(() => [""]);
+  if (left.length === 0) assert.fail("a refused first build leaves an empty folder");
   assert.deepEqual(
     left.filter((name) => name.startsWith(".")),
     [],

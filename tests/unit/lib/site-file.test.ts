@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { readSiteFile, readSiteFiles } from "../../../lib/site-file.ts";
+import { readSiteFile, readSiteFiles, rememberChecked } from "../../../lib/site-file.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const folder = await temporaryFolder();
@@ -110,11 +110,12 @@ for (const [what, extra, problem] of later) {
 
 test("a file that was good once is not checked again until it changes", async () => {
   const checkedFolder = join(folder, "checked");
-  await readSiteFile(await write(good), { checkedFolder });
-  assert.equal((await readdir(checkedFolder)).length, 1);
-  assert.equal((await readSiteFile(await write(good), { checkedFolder })).slug, "shop");
+  const site = await readSiteFile(await write(good), { checkedFolder });
+  await assert.rejects(readdir(checkedFolder), "nothing is written by reading");
+  await rememberChecked([site], checkedFolder);
+  assert.deepEqual(await readdir(checkedFolder), [site.digest]);
+  assert.deepEqual(await readSiteFile(await write(good), { checkedFolder }), site);
   await assert.rejects(readSiteFile(await write({ ...good, release: 1 }), { checkedFolder }), { name: "UserError" });
-  assert.equal((await readdir(checkedFolder)).length, 1);
 });
 
 test("all problems of all files are told at once, and two sites may not share a domain", async () => {
