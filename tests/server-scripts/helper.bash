@@ -1,5 +1,5 @@
 # Runs server scripts without a server: below a root folder of its own, by the image's busybox when CHILLBOX_ASH names it (see ash.ts),
-# else by the busybox or dash of this machine.
+# else by the busybox or dash of this machine. setup_suite.bash sets it.
 
 scripts=$(cd "$BATS_TEST_DIRNAME/../../server-scripts" && pwd)
 
