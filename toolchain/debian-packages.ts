@@ -14,11 +14,6 @@ export const packagesToRun: readonly DebianPackage[] = [
   { name: "dnsmasq-base", brings: "dnsmasq", why: "DHCP and DNS of the droplets' network" },
   { name: "e2fsprogs", brings: "mkfs.ext4", why: "the image's file system and the droplets' disks" },
   { name: "qemu-utils", brings: "qemu-img", why: "disk images that come as qcow2" },
-  {
-    name: "mmdebstrap",
-    brings: "mmdebstrap",
-    why: "the programs of the image where Alpine's mirror cannot be reached",
-  },
   { name: "openssh-client", brings: "ssh", why: "Ansible's way to the server" },
   { name: "openssl", brings: "openssl", why: "signing the image's packages" },
   { name: "jq", brings: "jq", why: "JSON in shell" },
