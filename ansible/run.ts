@@ -290,7 +290,7 @@ function readEvent(line: string): { task?: string; error?: string; result?: stri
 /** An allow-list: nothing secret that our own environment may hold reaches Ansible, ssh or a plugin. */
 function environment(folder: string): NodeJS.ProcessEnv {
   return {
-    PATH: process.env["PATH"],
+    PATH: process.env.PATH,
     HOME: join(folder, "home"),
     LANG: "C.UTF-8",
     USER: "chillbox",
