@@ -6,6 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { openInBrowser } from "./browser.ts";
 import { get } from "./get.ts";
+import { listAccount } from "./list-account.ts";
 import { folderDigest, machineState } from "./machine.ts";
 import { ProjectCopy, repository } from "./project-copy.ts";
 
@@ -75,6 +76,18 @@ describe("from a clone to a page and back", async () => {
     assert.match(shown.apiText, /^Hello from your own server\. Visit number \d+/);
     assert.equal(shown.cardBorder, "solid", "the style sheet was applied");
     assert.ok(statSync(artifact).size > 10_000);
+  });
+
+  it("shows what it made to DigitalOcean's and Amazon's own clients", () => {
+    const account = listAccount(copy);
+    assert.deepEqual(account.Droplets, ["chillbox-local-1"]);
+    assert.equal(account.Images.length, 1);
+    assert.equal(account.Firewalls.length, 1);
+    assert.ok(account.Domains.includes("hello.test"));
+    const keys = Object.values(account.Objects).flat();
+    assert.match(keys.join("\n"), /^sites\/hello\/[0-9a-f]{64}\.tar\.gz$/m);
+    assert.match(keys.join("\n"), /^hello\/immutable\/assets\/[0-9a-f]{32}\/hello\.css$/m);
+    assert.match(keys.join("\n"), /^hello\/versions\/1\.0\.0\/version\.txt$/m);
   });
 
   it("answers for every name in domain_list and for no other", async () => {
