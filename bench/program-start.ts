@@ -38,7 +38,12 @@ export async function programStart(folder: string, config: Record<string, string
   ];
   const program = execa(process.execPath, [run, ...options, "--pwd", folder, folder], {
     cwd: folder,
-    env: { PULUMI_CONFIG: JSON.stringify(withDefaults(folder, config)), PULUMI_CONFIG_SECRET_KEYS: "[]" },
+    env: {
+      PULUMI_CONFIG: JSON.stringify(withDefaults(folder, config)),
+      PULUMI_CONFIG_SECRET_KEYS: "[]",
+      // As the stand-in for the language host sets it.
+      NODE_COMPILE_CACHE: join(folder, ".chillbox/pulumi/compile-cache"),
+    },
     reject: false,
     all: true,
   });
