@@ -2,8 +2,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { parse } from "yaml";
+import { parse, YAMLParseError } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { UserError } from "../lib/user-error.ts";
 import { type Credentials, readCredentials } from "../local-cloud/credentials.ts";
 import { readIfThere, writeIfChanged } from "../toolchain/files.ts";
 import { askPulumi, type Pulumi, stack, stackExists } from "./pulumi.ts";
@@ -71,12 +72,34 @@ export async function ensureStackConfig(pulumi: Pulumi): Promise<void> {
   await writeIfChanged(marker, digest, 0o600);
 }
 
-/** Values of the project's own keys in a stack's file, without the namespace; an encrypted one is `{ secure: ... }`. */
+/** Values of the project's own keys in a stack's file, without the namespace; an encrypted one is `{ secure: ... }`. @throws UserError when it is no YAML. */
 export async function readConfig(file: string): Promise<Record<string, unknown>> {
   const text = await readIfThere(file);
-  const content = text === undefined ? {} : (parse(text) as { config?: Record<string, unknown> } | null);
-  const entries = Object.entries(content?.config ?? {});
+  const entries = Object.entries(text === undefined ? {} : configIn(text, file));
   return Object.fromEntries(entries.map(([key, value]) => [key.replace(/^chillbox:/, ""), value]));
+}
+
+function configIn(text: string, file: string): object {
+  const content = parseYaml(text, file);
+  const config = isObject(content) ? content.config : content;
+  if (config === undefined || config === null) return {};
+  if (!isObject(config)) throw new UserError(`${file} does not look like a stack's configuration: "config" is no map.`);
+  return config;
+}
+
+function parseYaml(text: string, file: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof YAMLParseError)) throw error;
+    // The first line says what and where; an excerpt of the file follows.
+    const [what = ""] = error.message.split("\n");
+    throw new UserError(`${file} is not valid YAML: ${what.replace(/:$/, "")}. Mend that line, or remove the file.`);
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isComplete(

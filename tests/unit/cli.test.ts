@@ -8,6 +8,7 @@ import { after, describe, it } from "node:test";
 import { execa } from "execa";
 import { askSites, isPage } from "../../cli/ask-sites.ts";
 import { checkProject } from "../../cli/project-check.ts";
+import { readConfig } from "../../cli/stack-config.ts";
 import { removeDeadLocks } from "../../cli/state-locks.ts";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
 import type { SiteFile } from "../../lib/site-file.ts";
@@ -52,6 +53,30 @@ describe("chillbox", () => {
       "a home that is not set up has no plugins",
     );
     assert.ok(!readdirSync(folder).includes("doctor"));
+  });
+});
+
+describe("a stack's configuration file", () => {
+  const file = join(folder, "Pulumi.local.yaml");
+
+  it("gives values without the namespace, and none when it is missing or empty", async () => {
+    assert.deepEqual(await readConfig(join(folder, "Pulumi.none.yaml")), {});
+    for (const text of ["", "config:\n", "encryptionsalt: x\n"]) {
+      writeFileSync(file, text);
+      assert.deepEqual(await readConfig(file), {});
+    }
+    writeFileSync(file, "config:\n  chillbox:size: small\n");
+    assert.deepEqual(await readConfig(file), { size: "small" });
+  });
+
+  it("is named with the line when it is damaged", async () => {
+    writeFileSync(file, "config:\n  chillbox:size: small\n  chillbox:region: [nyc3\n");
+    await assert.rejects(readConfig(file), {
+      name: "UserError",
+      message: /^.*Pulumi\.local\.yaml is not valid YAML: .*line \d.*$/,
+    });
+    writeFileSync(file, "config: small\n");
+    await assert.rejects(readConfig(file), { name: "UserError", message: /Pulumi\.local\.yaml .*"config"/ });
   });
 });
 
