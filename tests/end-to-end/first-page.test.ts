@@ -106,8 +106,25 @@ describe("from a clone to a page and back", async () => {
   });
 
   it("works with plain pulumi in a person's shell", async () => {
-    const outcome = await copy.shell("pulumi preview --stack local --expect-no-changes --non-interactive");
+    const outcome = await copy.run("sh", ["-euc", readmeBlock(copy, "## Plain Pulumi")]);
     assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, /\d+ unchanged/);
+    assert.doesNotMatch(outcome.output, /\d+ to (create|update|replace|delete)/);
+  });
+
+  it("takes the README's stack for a real server, and refuses to run it on stand-ins", async () => {
+    copy.write("secret", "not-a-real-token\n");
+    copy.write("own-passphrase", "only for this test\n");
+    const lines = readmeBlock(copy, "## Your own server").replace(/(--secret .*)/g, "$1 < secret");
+    const outcome = await copy.shell(
+      `export PULUMI_CONFIG_PASSPHRASE_FILE=own-passphrase\n${lines.replace("pulumi up", "pulumi up --yes")}`,
+    );
+    assert.notEqual(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, /stand-in/);
+    assert.match(copy.read("Pulumi.production.yaml"), /secure:/);
+    assert.doesNotMatch(copy.read("Pulumi.production.yaml"), /not-a-real-token/);
+    copy.delete("Pulumi.production.yaml");
+    assert.equal((await copy.shell("pulumi stack select local")).exitCode, 0);
   });
 
   it("keeps no secret in the state", async () => {
@@ -201,7 +218,7 @@ describe("from a clone to a page and back", async () => {
   });
 
   it("takes everything down and leaves nothing", async () => {
-    const outcome = await copy.chillbox(["down"]);
+    const outcome = await copy.run("npm", ["run", "down"]);
     assert.equal(outcome.exitCode, 0, outcome.output);
     assert.deepEqual(machineState(copy.settings.id, copy.folder), untouched);
     const left = await copy.shell("pulumi stack export --stack local");

@@ -50,9 +50,9 @@ export class ProjectCopy {
     return this.run("node", ["cli/chillbox.mjs", ...args], environment);
   }
 
-  /** Runs a shell line in which `pulumi` is the copy's own, as after `eval "$(npx chillbox env)"`. */
+  /** Runs a shell line in which `pulumi` is the copy's own, as the README says. */
   shell(line: string): Promise<Outcome> {
-    return this.run("sh", ["-c", `eval "$(node cli/chillbox.mjs env)" && ${line}`]);
+    return this.run("sh", ["-euc", `eval "$(npx chillbox env)"\n${line}`]);
   }
 
   async run(command: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
