@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { parse, YAMLParseError } from "yaml";
+import { parse, parseDocument, YAMLParseError } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
 import { type Credentials, readCredentials } from "../local-cloud/credentials.ts";
@@ -35,6 +35,11 @@ export function stackConfigFile(settings: LocalCloudSettings): string {
   return join(settings.repository, `Pulumi.${stack}.yaml`);
 }
 
+/** Tells which secrets are in the stack's file. */
+function markerFile(settings: LocalCloudSettings): string {
+  return join(settings.home, "stack-config");
+}
+
 /**
  * Makes stack `local` and its `Pulumi.local.yaml`, if they are missing or belong to another local cloud. Keys that a person added stay, and
  * so do values that a person changed, other than those that say where the local cloud is.
@@ -48,7 +53,7 @@ export async function ensureStackConfig(pulumi: Pulumi): Promise<void> {
   const plain = plainConfig(settings);
   const secrets = secretConfig(credentials);
   const present = await readConfig(file);
-  const marker = join(settings.home, "stack-config");
+  const marker = markerFile(settings);
   // The secrets in the file are encrypted: this tells whether they are these without keeping them.
   const digest = createHash("sha256")
     .update(JSON.stringify([secrets, settings.apiEndpoint]))
@@ -77,6 +82,33 @@ export async function readConfig(file: string): Promise<Record<string, unknown>>
   const text = await readIfThere(file);
   const entries = Object.entries(text === undefined ? {} : configIn(text, file));
   return Object.fromEntries(entries.map(([key, value]) => [key.replace(/^chillbox:/, ""), value]));
+}
+
+/**
+ * Takes everything encrypted out of the stack's file, and with it what was encrypted with: what a person set in plain text stays.
+ * @returns whether there was any
+ * @throws UserError when the file is no YAML
+ */
+export async function removeSecrets(settings: LocalCloudSettings): Promise<boolean> {
+  await rm(markerFile(settings), { force: true });
+  const file = stackConfigFile(settings);
+  const text = await readIfThere(file);
+  if (text === undefined) return false;
+  const secrets = Object.entries(configIn(text, file)).filter(([, value]) => isEncrypted(value));
+  const document = parseDocument(text);
+  const removed = [
+    ...secrets.map(([key]) => document.deleteIn(["config", key])),
+    ...["encryptionsalt", "encryptedkey", "secretsprovider"].map((key) => document.has(key) && document.delete(key)),
+  ];
+  if (!removed.some(Boolean)) return false;
+  await writeIfChanged(file, document.toString(), 0o600);
+  return true;
+}
+
+/** A secret, or a list or map with one in it. */
+function isEncrypted(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return "secure" in value || Object.values(value).some(isEncrypted);
 }
 
 function configIn(text: string, file: string): object {
