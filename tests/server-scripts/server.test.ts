@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { TestServer } from "./server.ts";
+import { type Said, TestServer } from "./server.ts";
 
 /** One server for all tests of this file, in their order: made, given sites, attacked, restarted. */
 const server = new TestServer();
@@ -158,12 +158,22 @@ test("configure again changes nothing", { timeout: 60_000 }, async () => {
 
 test("nginx and its workers are user nginx, with one capability and no new privileges", async () => {
   const status = await root(
-    "for pid in $(pidof nginx); do grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs)' /proc/$pid/status; done",
+    "for pid in $(pidof nginx); do grep -E '^(Uid|CapPrm|CapEff|CapBnd|NoNewPrivs)' /proc/$pid/status; done",
   );
-  assert.match(status, /NoNewPrivs:\t1/);
+  const found = status.match(/^Uid:/gm)?.length ?? 0;
+  assert.ok(found >= 2, `a master and a worker at least, not ${found}`);
   assert.doesNotMatch(status, /^Uid:\t0/m);
-  for (const [, capabilities] of status.matchAll(/CapEff:\t([0-9a-f]+)/g))
-    assert.equal(capabilities, "0000000000000400");
+  assert.equal(status.match(/^NoNewPrivs:\t1$/gm)?.length, found);
+  for (const set of ["CapPrm", "CapEff", "CapBnd"])
+    assert.equal(status.match(new RegExp(`^${set}:\t0000000000000400$`, "gm"))?.length, found, `${set} in ${status}`);
+});
+
+test("nginx cannot lay anything where root writes", async () => {
+  const as = (command: string) => `s6-setuidgid nginx sh -c '${command}' 2>&1 || true`;
+  assert.match(await root(as("ln -s /etc/shadow /run/chillbox/nginx/generation.conf.new")), /Permission denied/);
+  await root("mkdir -p /var/log/nginx/probe");
+  assert.match(await root(as("mv /var/log/nginx/probe /var/log/nginx/gone")), /not permitted/);
+  await root("rmdir /var/log/nginx/probe");
 });
 
 test("a static site is installed, served, and left alone the second time", { timeout: 60_000 }, async () => {
@@ -173,6 +183,8 @@ test("a static site is installed, served, and left alone the second time", { tim
   assert.equal(await get("box.test", "/still/version.txt"), "1.0.0");
   assert.match(await get("unknown.test"), /404 Not Found/);
   assert.equal((await install(manifest)).result, "unchanged");
+  const packedOtherwise = { ...(manifest.artifact as object), sha256: "1".repeat(64), size: 7 };
+  assert.equal((await install({ ...manifest, artifact: packedOtherwise })).result, "unchanged");
 });
 
 test("a Python site is installed with its own user, environment and folders", { timeout: 60_000 }, async () => {
@@ -192,8 +204,7 @@ test("a Python site is installed with its own user, environment and folders", { 
 
 test("a new version replaces the old one without a failed request", { timeout: 60_000 }, async () => {
   const stop = server.host.path("stop");
-  const ask = `curl --silent --fail --max-time 10 --header "Host: app.test" "http://${server.host.address}/api/?[1-40]"`;
-  const visitors = server.run(["sh", "-c", `while [ ! -e ${stop} ]; do ${ask} || exit 1; done`]);
+  const visitors = visit("app.test", stop);
   const changed = { ...withService("app", 8101), version: "1.0.1" };
   await install(await server.manifest("app", tree("app", "static", answering("two")), changed));
   writeFileSync(stop, "");
@@ -235,6 +246,90 @@ test("a release that dies once it is in use makes way for the old one", { timeou
     watchSeconds: 6,
   });
   assert.match(await refused(manifest), /failed right after it was put to use[\s\S]*went back to 1\.0\.1/);
+  assert.equal(await get("app.test", "/api/"), "two");
+});
+
+test("a service may take another name and keep its port", { timeout: 60_000 }, async () => {
+  const site = tree("app", "static", answering("renamed"));
+  renameSync(join(site, "api/app_api"), join(site, "api/app_web"));
+  renameSync(join(site, "api"), join(site, "web"));
+  const project = readFileSync(join(site, "web/pyproject.toml"), "utf8").replaceAll("app_api", "app_web");
+  writeFileSync(join(site, "web/pyproject.toml"), project);
+  const changes = withService("app", 8101);
+  const [service] = changes.services as object[];
+  const services = [{ ...service, name: "web", handler: "web" }];
+  await install(await server.manifest("app", site, { ...changes, services, version: "1.1.0", watchSeconds: 0 }));
+  assert.equal(await get("app.test", "/api/"), "renamed");
+  await install(
+    await server.manifest("app", tree("app", "static", answering("two")), { ...changes, version: "1.1.1" }),
+  );
+  assert.equal(await get("app.test", "/api/"), "two");
+});
+
+test("a holder of sockets that lost them costs a moment and no install", { timeout: 60_000 }, async () => {
+  const pid = await root("s6-svstat -o pid /run/chillbox/scan/fdholder");
+  await root(`kill -KILL ${pid}`);
+  await root("until s6-fdholder-list /run/chillbox/fdholder/socket >/dev/null 2>&1; do sleep 0.1; done");
+  const changes = { ...withService("app", 8101), version: "1.1.2", watchSeconds: 0 };
+  const said = await server.ssh(
+    "doas chillbox-site install",
+    await server.manifest("app", tree("app", "static", answering("two")), changes),
+  );
+  assert.equal(said.code, 0, said.errors);
+  assert.match(said.errors, /the socket holder has lost app\.:8101/);
+  assert.equal(await get("app.test", "/api/"), "two");
+});
+
+test("a release that broke after its install was killed makes way for the one before", {
+  timeout: 90_000,
+}, async () => {
+  const old = await root("readlink /var/lib/chillbox/sites/app/current");
+  const fragile = 'import os\nif os.path.exists("/var/lib/app/api/broken"): raise ValueError("broken")';
+  const changes = { ...withService("app", 8101), version: "1.1.3", watchSeconds: 60 };
+  const manifest = await server.manifest("app", tree("app", "static", answering("fragile", fragile)), changes);
+  const running = server.ssh("doas chillbox-site install", manifest);
+  await eventually(async () => (await root("readlink /var/lib/chillbox/sites/app/current")) !== old, 30);
+  await eventually(async () => (await get("app.test", "/api/")) === "fragile");
+  await root("pkill -KILL -f '[c]hillbox-site'");
+  assert.notEqual((await running).code, 0);
+  await root(
+    "s6-setuidgid app touch /var/lib/app/api/broken; kill -KILL $(s6-svstat -o pid /run/chillbox/scan/app.api@1.1.3*)",
+  );
+  assert.match(await refused(manifest), /put to use by a run that did not end[\s\S]*went back to 1\.1\.2/);
+  assert.equal(await get("app.test", "/api/"), "two");
+  assert.match(await root("tail -n 1 /var/lib/chillbox/sites/app/log"), /1\.1\.3\+\w+\t1\.1\.2\+\w+\twent back/);
+  await root("rm /var/lib/app/api/broken");
+});
+
+test("what a service's environment names never runs as root", { timeout: 90_000 }, async () => {
+  const programs = "env nice s6-setuidgid setpriv s6-envdir sh python";
+  const lines = "#!/bin/sh\nid -u >>/dev/shm/owned-$(id -u)\nexit 1";
+  const make = `for name in ${programs}; do printf "${lines.replaceAll("\n", "\\n")}\\n" >$name; chmod +x $name; done`;
+  writeFileSync(
+    server.host.path("make"),
+    `mkdir -p /var/lib/app/api/bin && cd /var/lib/app/api/bin && ${make.replaceAll("$(", "\\$(")}\n`,
+  );
+  const made = await server.ssh("doas s6-setuidgid app sh", server.host.text("make"));
+  assert.equal(made.code, 0, made.errors);
+  const changes = withService("app", 8101);
+  const [service] = changes.services as { environment: object }[];
+  const manifest = (environment: Record<string, string>) =>
+    server.manifest("app", tree("app", "static", answering("evil")), {
+      ...changes,
+      version: "1.2.0",
+      services: [{ ...service, environment: { ...service?.environment, ...environment } }],
+    });
+  assert.match(await refused(await manifest({ LD_PRELOAD: "/var/lib/app/api/evil.so" })), /LD_PRELOAD is the loader's/);
+  assert.match(await refused(await manifest({ PATH: "/var/lib/app/api/bin:/usr/bin:/bin" })), /did not get ready/);
+  const uid = await root("id -u app");
+  assert.equal(await root("ls /dev/shm | grep owned"), `owned-${uid}`);
+  assert.equal(
+    await root(
+      "stat -c %U:%a /var/lib/chillbox/sites/app/current/env/api /var/lib/chillbox/sites/app/current/env/api/PORT",
+    ),
+    "root:750\nroot:640",
+  );
+  await root("rm -r /dev/shm/owned-* /var/lib/app/api/bin");
   assert.equal(await get("app.test", "/api/"), "two");
 });
 
@@ -283,6 +378,8 @@ test("ports, names and system users that are taken are refused", { timeout: 60_0
   assert.match(await refused(name), /the name app\.test/);
   const user = await server.manifest("nginx", tree("nginx", "page"));
   assert.match(await refused(user), /the slug nginx/);
+  const group = await server.manifest("disk", tree("disk", "page"));
+  assert.match(await refused(group), /the slug disk is the name of a system group/);
 });
 
 test("one site cannot reach another's port, nor listen on it", { timeout: 60_000 }, async () => {
@@ -299,15 +396,17 @@ test("one site cannot reach another's port, nor listen on it", { timeout: 60_000
 test("an install that is killed anywhere changes nothing for visitors, and the next run ends it", {
   timeout: 240_000,
 }, async () => {
+  const stop = server.host.path("stop-killed");
+  const visitors = visit("app.test", stop);
   let version = 0;
+  let landed = 0;
   for (const delay of [100, 400, 800, 1200, 1700, 2300]) {
     version += 1;
     const word = `version ${version}`;
     const changes = { ...withService("app", 8101), version: `2.0.${version}`, watchSeconds: 0 };
     const manifest = await server.manifest("app", tree("app", "static", answering(word)), changes);
     const earlier = await get("app.test", "/api/");
-    const kill = `(sleep ${delay / 1000}; pkill -KILL -f '[c]hillbox-(site|venv)') & doas chillbox-site install`;
-    await server.ssh(`doas sh -c "${kill.replaceAll("$", "\\$")}"`, manifest);
+    if (await installKilled(manifest, delay)) landed += 1;
     const between = await get("app.test", "/api/");
     assert.ok([earlier, word].includes(between), `after ${delay} ms: ${between}`);
     const again = await install(manifest);
@@ -316,6 +415,26 @@ test("an install that is killed anywhere changes nothing for visitors, and the n
     assert.equal(await root("ls /run/chillbox/services | grep -c ^app"), "1");
     assert.equal(await root("ls -d /var/lib/chillbox/sites/app/incoming 2>/dev/null | wc -l"), "0");
   }
+  assert.ok(landed > 0, "no install was killed");
+  writeFileSync(stop, "");
+  const { code, out } = await visitors;
+  assert.equal(code, 0, "a request failed");
+  assert.ok(out.split("\n").length > 100, out);
+});
+
+test("a first install that is killed anywhere is ended by the next run", { timeout: 240_000 }, async () => {
+  let landed = 0;
+  for (const [number, delay] of [150, 500, 1000, 1600, 2400].entries()) {
+    const slug = `fresh${number}`;
+    const changes = { ...withService(slug, 8110 + number), watchSeconds: 0 };
+    const manifest = await server.manifest(slug, tree(slug, "static", answering(slug)), changes);
+    if (await installKilled(manifest, delay)) landed += 1;
+    assert.match(String((await install(manifest)).result), /installed|unchanged/);
+    assert.equal(await get(`${slug}.test`, "/api/"), slug, `after ${delay} ms`);
+    assert.equal(await root(`ls /run/chillbox/services | grep -c ^${slug}`), "1");
+    assert.equal((await server.ssh("doas chillbox-site remove", { slug })).out, '{"result":"removed"}\n');
+  }
+  assert.ok(landed > 0, "no install was killed");
 });
 
 test("two installs at once wait for each other", { timeout: 60_000 }, async () => {
@@ -357,6 +476,21 @@ test("removing a site keeps its data and nothing else of it", { timeout: 60_000 
     ["other", "still"],
   );
 });
+
+/** Visitors who ask for /api/ without a pause until the file is there; their code is 1 once a request failed. */
+function visit(host: string, stop: string): Promise<Said> {
+  const ask = `curl --silent --fail --max-time 10 --header "Host: ${host}" "http://${server.host.address}/api/?[1-40]"`;
+  return server.run(["sh", "-c", `while [ ! -e ${stop} ]; do ${ask} || exit 1; done`]);
+}
+
+/** Installs, and kills all of it after so many milliseconds. @returns whether that came before its end. */
+async function installKilled(manifest: unknown, delay: number): Promise<boolean> {
+  const kill = `(sleep ${delay / 1000}; pkill -KILL -f '[c]hillbox-(site|venv)') & doas chillbox-site install`;
+  const { code, out } = await server.ssh(`doas sh -c "${kill.replaceAll("$", "\\$")}"`, manifest);
+  // The shells around it are killed with it: ssh says 137, or 255 when its own was.
+  assert.ok([0, 137, 255].includes(code), `${code}: ${out}`);
+  return code !== 0;
+}
 
 async function eventually(check: () => Promise<boolean>, seconds = 15): Promise<void> {
   const until = Date.now() + seconds * 1000;
