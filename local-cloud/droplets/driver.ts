@@ -4,7 +4,7 @@ import type { LocalCloudSettings } from "../../lib/local-cloud-settings.ts";
 import { runtimeFolder } from "../network/dhcp.ts";
 import type { Router } from "../network/router.ts";
 import type { DropletDriver, DropletSpec } from "../types.ts";
-import { findCgroups, makeDropletGroups, removeGroups } from "./cgroups.ts";
+import { type CgroupHost, findCgroups, makeDropletGroups, removeGroups } from "./cgroups.ts";
 import { checkDisk, freeLoopDevices, makeDisk } from "./disk.ts";
 import { type Ending, launch, type Machine } from "./machine.ts";
 
@@ -59,22 +59,10 @@ export function createNamespaceDriver(
     await removeGroups(host, group(spec.id));
     await freeLoopDevices(disk(spec.id));
     await checkDisk(disk(spec.id));
-    const uidBase = firstUid + ((Number.parseInt(settings.id, 16) + spec.id) % uidBlocks) * 65_536;
-    const cgroups = await makeDropletGroups(host, groupName(settings), spec, uidBase);
-    const machine = await launch(
-      {
-        disk: disk(spec.id),
-        // Each droplet's is in a mount namespace of its own. Not in the home folder: the droplet's root may not look into that.
-        mountPoint: join(runtimeFolder(settings), "root"),
-        uidBase,
-        hostname: spec.name,
-        cgroups,
-        cgroupRoots: host.hierarchies.map(({ path }) => path),
-        cgroupVersion: host.version,
-        console: join(folder(spec.id), "console.log"),
-      },
-      log,
-    );
+    const machine = await makeMachine(host, spec).catch(async (error) => {
+      await removeGroups(host, group(spec.id)).catch((another) => log(`droplet ${spec.id}: ${String(another)}`));
+      throw error;
+    });
     try {
       await network.attachNic(spec.id, 0, spec.publicNic, machine.pid);
       if (spec.privateNic) {
@@ -90,6 +78,26 @@ export function createNamespaceDriver(
     running.set(spec.id, machine);
     void machine.ended.then((ending) => byItself(spec, machine, ending));
     log(`droplet ${spec.id}: on`);
+  }
+
+  /** The droplet's control groups and namespaces, with its disk in them. */
+  async function makeMachine(host: CgroupHost, spec: DropletSpec): Promise<Machine> {
+    const uidBase = firstUid + ((Number.parseInt(settings.id, 16) + spec.id) % uidBlocks) * 65_536;
+    const cgroups = await makeDropletGroups(host, groupName(settings), spec, uidBase);
+    return launch(
+      {
+        disk: disk(spec.id),
+        // Each droplet's is in a mount namespace of its own. Not in the home folder: the droplet's root may not look into that.
+        mountPoint: join(runtimeFolder(settings), "root"),
+        uidBase,
+        hostname: spec.name,
+        cgroups,
+        cgroupRoots: host.hierarchies.map(({ path }) => path),
+        cgroupVersion: host.version,
+        console: join(folder(spec.id), "console.log"),
+      },
+      log,
+    );
   }
 
   /** What follows when a droplet's init ends without our asking: a restart, or nothing. */
@@ -154,6 +162,7 @@ export function createNamespaceDriver(
     destroy: (id) =>
       inTurn(id, async () => {
         await stop(id, "kill");
+        await removeGroups(await findCgroups(), group(id)); // of a boot that failed
         await rm(folder(id), { recursive: true, force: true });
         turns.delete(id);
       }),

@@ -52,31 +52,43 @@ export function createDhcp(
 
   async function run(): Promise<void> {
     await rm(join(folder, "leases"), { force: true });
-    child = spawn("ip", ["netns", "exec", namespace, "dnsmasq", ...options()], {
+    const started = spawn("ip", ["netns", "exec", namespace, "dnsmasq", ...options()], {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, PATH: toolPath },
     });
+    child = started;
     let tail = "";
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    started.stderr.setEncoding("utf8").on("data", (text: string) => {
       tail = (tail + text).slice(-2000);
       for (const line of text.split("\n").filter((part) => part !== "")) {
         log(line);
       }
     });
-    const failed = once(child, "exit").then(() => {
+    const failed = once(started, "exit").then(() => {
       throw new Error(`dnsmasq ended: ${tail.trim()}`);
     });
     failed.catch(() => {});
-    await Promise.race([failed, until(() => tail.includes("started"))]);
-    child.once("exit", () => void revive());
+    try {
+      await Promise.race([failed, until(() => tail.includes("started"))]);
+    } catch (error) {
+      started.kill("SIGKILL");
+      throw error;
+    }
+    started.once("exit", () => void revive());
   }
 
-  /** Without it no droplet could boot. */
+  /** Without it no droplet could boot: tried once a second until it runs. */
   async function revive(): Promise<void> {
-    await sleep(1000);
-    if (wanted && (child === undefined || hasEnded(child))) {
+    for (;;) {
+      await sleep(1000);
+      if (!wanted || (child !== undefined && !hasEnded(child))) return;
       log("dnsmasq has ended by itself, starting it again");
-      await run().catch((error) => log(`dnsmasq: ${String(error)}`));
+      try {
+        await run();
+        return;
+      } catch (error) {
+        log(`dnsmasq: ${String(error)}`);
+      }
     }
   }
 
