@@ -45,6 +45,7 @@ export function actionsOf(store: Store, type: ActionRecord["resourceType"], id: 
     .reverse();
 }
 
+/** An action as the API shows it. */
 export function renderAction(action: ActionRecord): components["schemas"]["action"] {
   return {
     id: action.id,

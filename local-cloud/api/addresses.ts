@@ -29,6 +29,7 @@ export function toAddress(number: number): string {
   return [24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256).join(".");
 }
 
+/** The block in CIDR notation. */
 export function formatBlock(block: Block): string {
   return `${toAddress(block.first)}/${block.prefix}`;
 }
@@ -38,10 +39,12 @@ export function netmask(prefix: number): string {
   return toAddress(2 ** 32 - 2 ** (32 - prefix));
 }
 
+/** Whether two blocks share an address. */
 export function overlap(one: Block, other: Block): boolean {
   return one.first <= other.last && other.first <= one.last;
 }
 
+/** Whether all of `inner` lies in `outer`. */
 export function contains(outer: Block, inner: Block): boolean {
   return outer.first <= inner.first && inner.last <= outer.last;
 }

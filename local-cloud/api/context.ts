@@ -95,6 +95,7 @@ export function origin(request: FastifyRequest): string {
   return `${request.protocol}://${request.host}`;
 }
 
+/** What `paginate` needs to know of a request: its address without the query, and the query. */
 export function listRequest(request: FastifyRequest): ListRequest {
   const [path = ""] = request.url.split("?");
   return { address: `${origin(request)}${path}`, query: queryOf(request) };

@@ -76,10 +76,12 @@ export async function roomIn(folder: string): Promise<number> {
   return bavail * bsize - reserveBytes;
 }
 
+/** Why an import ends that would fill the disk. */
 export function noRoom(): ImportError {
   return new ImportError("There is not enough space left on the disk for the image.");
 }
 
+/** Why an import ends whose image is larger than DigitalOcean takes. */
 export function tooLarge(): ImportError {
   return new ImportError("The image is larger than 100 GB.");
 }

@@ -78,6 +78,7 @@ export function defaultProject(store: Store): ProjectRecord {
   );
 }
 
+/** Makes the account's default project if there is none. */
 export async function ensureDefaultProject(store: Store): Promise<void> {
   await store.change(() => defaultProject(store));
 }

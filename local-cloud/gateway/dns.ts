@@ -29,6 +29,7 @@ const maxTcpQuery = 4096;
 const tcpIdleMs = 10_000;
 const maxTcpConnections = 64;
 
+/** DNS by UDP and TCP for droplets: the zones' records, and Spaces' names at the laptop's address. It listens once told to. */
 export function createDnsServer(options: DnsOptions): DnsServer {
   const names = {
     zones: options.zones,

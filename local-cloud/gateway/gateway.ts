@@ -30,6 +30,7 @@ export interface GatewayOptions {
 const suffix = ".localhost";
 const connectMs = 5000;
 
+/** Passes requests for `<domain>.localhost` on to the droplet that the zones have for the domain. It listens once told to. */
 export function createGateway(options: GatewayOptions): Gateway {
   const { zones, log } = options;
   const range = addressesOf(options.addressRange);

@@ -54,18 +54,22 @@ export async function deleteBucket(context: BucketContext): Promise<void> {
   await answerUpstream(context, answer);
 }
 
+/** That the bucket is there, and its region. */
 export function headBucket(context: BucketContext): void {
   answerEmpty(context, 200, { "x-amz-bucket-region": context.region });
 }
 
+/** The bucket's region. */
 export function getBucketLocation(context: BucketContext): void {
   answerXml(context, 200, `<LocationConstraint xmlns="${namespace}">${context.region}</LocationConstraint>`);
 }
 
+/** The bucket's grants: the owner's, and everybody's if it is `public-read`. */
 export function getBucketAcl(context: BucketContext): void {
   answerXml(context, 200, aclXml(record(context).acl));
 }
 
+/** Sets a canned ACL. @throws S3Error NotImplemented for an ACL in the body */
 export async function putBucketAcl(context: BucketContext): Promise<void> {
   await context.smallBody();
   const acl = wantedAcl(context.headers);
@@ -75,6 +79,7 @@ export async function putBucketAcl(context: BucketContext): Promise<void> {
   answerEmpty(context, 200);
 }
 
+/** The lifecycle rules as they were put. @throws S3Error NoSuchLifecycleConfiguration when there are none */
 export function getBucketLifecycle(context: BucketContext): void {
   const { lifecycle } = record(context);
   if (lifecycle === null) throw new S3Error("NoSuchLifecycleConfiguration");
@@ -94,11 +99,13 @@ export async function putBucketLifecycle(context: BucketContext): Promise<void> 
   answerEmpty(context, 200);
 }
 
+/** Forgets the lifecycle rules; fine when there are none. */
 export function deleteBucketLifecycle(context: BucketContext): void {
   context.store.set(context.bucket, { lifecycle: null });
   answerEmpty(context, 204);
 }
 
+/** The logging configuration as it was put; an empty one when there is none. */
 export function getBucketLogging(context: BucketContext): void {
   answerXml(context, 200, record(context).logging ?? `<BucketLoggingStatus xmlns="${namespace}"/>`);
 }

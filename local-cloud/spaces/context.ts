@@ -75,6 +75,7 @@ export function bucketsXml(buckets: readonly { readonly name: string; readonly c
   return `<ListAllMyBucketsResult xmlns="${namespace}">${owner}<Buckets>${list.join("")}</Buckets></ListAllMyBucketsResult>`;
 }
 
+/** Answers an XML document, to which the declaration is added; HEAD gets its headers alone. */
 export function answerXml(
   context: Pick<Context, "response" | "requestId" | "method">,
   status: number,
@@ -89,6 +90,7 @@ export function answerXml(
   context.response.end(context.method === "HEAD" ? undefined : body);
 }
 
+/** Answers without a body. */
 export function answerEmpty(
   context: Pick<Context, "response" | "requestId">,
   status: 200 | 204,

@@ -52,6 +52,7 @@ export function readHeaders(request: IncomingMessage): Map<string, string> {
   return headers;
 }
 
+/** The query's decoded names and values in their order; a name without `=` has the value "". @throws S3Error InvalidURI */
 export function readQuery(query: string): (readonly [string, string])[] {
   const decode = (text: string) => decodeURIComponent(text.replaceAll("+", " "));
   try {
