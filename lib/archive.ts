@@ -41,6 +41,8 @@ export interface ReadArchiveOptions {
   /** The only top-level folder that the archive may have; without it any one folder is taken. */
   readonly topFolder?: string;
   readonly limits?: ArchiveLimits;
+  /** Accept an archive that holds no more than its top-level folder. */
+  readonly mayBeEmpty?: boolean;
 }
 
 /**
@@ -99,7 +101,8 @@ export async function readArchive(file: string, options: ReadArchiveOptions = {}
     throw error instanceof UserError ? error : new UserError(`${file} is not a whole tar archive: ${error.message}.`);
   });
   if (!sawEnd) throw new UserError(`${file} is cut off: the end of the archive is missing. Build it again.`);
-  if (entries.length === 0) throw new UserError(`${file} is empty: it should hold one folder with files.`);
+  if (entries.length === 0 && !options.mayBeEmpty)
+    throw new UserError(`${file} is empty: it should hold one folder with files.`);
   return entries;
 }
 

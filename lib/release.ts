@@ -254,7 +254,7 @@ async function keepBuild(
   const artifactTar = await requireFile(site, source, join(sources, "dist", "artifact.tar.gz"));
   const immutableTar = await requireFile(site, source, join(sources, "dist", "immutable.tar.gz"));
   await readArchive(artifactTar, { topFolder: site.slug });
-  await readArchive(immutableTar, { topFolder: site.slug });
+  await readArchive(immutableTar, { topFolder: site.slug, mayBeEmpty: true });
 
   const tree = join(work, "tree");
   await unpackArchive(artifactTar, tree);

@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,7 +43,7 @@ export class ProjectCopy {
   private constructor(options: { portBase: number; addressRange: string }) {
     this.folder = mkdtempSync(join(tmpdir(), "chillbox-end-to-end-"));
     copyTrackedFiles(this.folder);
-    symlinkSync(join(repository, "node_modules"), join(this.folder, "node_modules"));
+    linkPackages(this.folder);
     this.environment = {
       ...withoutChillboxVariables(process.env),
       CHILLBOX_HOME: join(this.folder, ".chillbox"),
@@ -101,6 +111,20 @@ function copyTrackedFiles(target: string): void {
     .split("\0")
     .filter((file) => file !== "" && existsSync(join(repository, file)));
   for (const file of files) cpSync(join(repository, file), join(target, file), { recursive: true });
+}
+
+/** The clone's packages, and commands of the copy's own: `npx chillbox` is to run the copy. */
+function linkPackages(target: string): void {
+  const packages = join(repository, "node_modules");
+  const commands = join(target, "node_modules/.bin");
+  mkdirSync(commands, { recursive: true });
+  for (const name of readdirSync(packages)) {
+    if (name !== ".bin") symlinkSync(join(packages, name), join(target, "node_modules", name));
+  }
+  for (const name of readdirSync(join(packages, ".bin"))) {
+    if (name !== "chillbox") symlinkSync(join(packages, ".bin", name), join(commands, name));
+  }
+  symlinkSync("../../cli/chillbox.mjs", join(commands, "chillbox"));
 }
 
 function withoutChillboxVariables(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
