@@ -65,7 +65,7 @@ const mistakes: [what: string, from: string, to: string, problems: RegExp[]][] =
     "a domain in capitals",
     '["shop.test"]',
     '["shop.test", "Shop.test"]',
-    [/^6:32 error "domain_list\[1\]" is "Shop\.test", which does not match .* Write it like "hello\.example\.com"\.$/],
+    [/^6:32 error "domain_list\[1\]" is "Shop\.test", which does not match .* Write it like "www\.example\.com"\.$/],
   ],
   ["a number out of bounds", '"handler"', '"workers": 13, "handler"', [/^7:62 error "services\[0\]\.workers" is 13/]],
   ["a key twice", '"name": "Shop"', '"name": "a", "name": "b"', [/^2:16 error "name" is there twice.* Take one/]],
