@@ -11,6 +11,7 @@ import {
   schemaPath,
   schemaProblems,
   unknownKeys,
+  withoutEffect,
 } from "./site-problems.ts";
 import { UserError } from "./user-error.ts";
 
@@ -26,8 +27,6 @@ export interface ServiceEntry {
   readonly handler: string;
   readonly environment: readonly NameAndValue[];
   readonly workers?: number;
-  readonly workers_minimum?: number;
-  readonly workers_maximum?: number;
   readonly worker_class?: "sync" | "gevent" | "uvicorn.workers.UvicornWorker";
   readonly max_requests?: number;
   readonly max_requests_jitter?: number;
@@ -51,7 +50,7 @@ export interface SiteFile {
   readonly version?: string;
   readonly env: readonly NameAndValue[];
   readonly services: readonly ServiceEntry[];
-  /** About unknown keys: nothing fails because of them. */
+  /** About keys without effect: nothing fails because of them. */
   readonly warnings: readonly string[];
 }
 
@@ -109,7 +108,7 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
     ...(raw.version === undefined ? {} : { version: raw.version }),
     env: (raw.env ?? []) as NameAndValue[],
     services: (raw.services ?? []) as ServiceEntry[],
-    warnings: (await unknownKeys(content)).map((problem) => `${file}: ${problemLine(problem)}`),
+    warnings: [...(await unknownKeys(content)), ...withoutEffect(raw)].map((each) => `${file}: ${problemLine(each)}`),
   };
 }
 

@@ -29,8 +29,17 @@ export interface RawSiteFile {
   readonly env?: readonly { name: string; value?: string; cmd?: string }[];
   readonly crontab?: readonly string[];
   readonly redis?: object;
-  readonly services?: readonly { name: string; lang: string; secrets_config?: string }[];
+  readonly services?: readonly RawService[];
   readonly workers?: readonly object[];
+}
+
+/** A service of it, as far as it is looked at here. */
+interface RawService {
+  readonly name: string;
+  readonly lang: string;
+  readonly secrets_config?: string;
+  readonly workers_minimum?: number;
+  readonly workers_maximum?: number;
 }
 
 /** A part of `site.schema.json`, as far as chillbox looks at it by itself. */
@@ -176,6 +185,21 @@ function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
     what: `${what} not built yet; it comes in a later version`,
     fix: "Take it out to deploy the rest.",
   }));
+}
+
+/** The number of workers stays as `workers` says: a site works without these keys, so they stop no deployment. */
+export function withoutEffect(raw: RawSiteFile): SiteProblem[] {
+  return (raw.services ?? []).flatMap((service, index) =>
+    (["workers_minimum", "workers_maximum"] as const)
+      .filter((key) => service[key] !== undefined)
+      .map((key) => ({
+        severity: "warning",
+        path: ["services", index, key],
+        atKey: true,
+        what: `(of ${service.name}) has no effect yet; it comes in a later version`,
+        fix: '"workers" tells how many there are.',
+      })),
+  );
 }
 
 function contradictions(raw: RawSiteFile): SiteProblem[] {
