@@ -41,6 +41,10 @@ export interface ReadArchiveOptions {
   /** The only top-level folder that the archive may have; without it any one folder is taken. */
   readonly topFolder?: string;
   readonly limits?: ArchiveLimits;
+  /** Accept an archive that holds no more than its top-level folder. */
+  readonly mayBeEmpty?: boolean;
+  /** What errors call the archive; default: its path. */
+  readonly name?: string;
 }
 
 /**
@@ -51,8 +55,9 @@ export interface ReadArchiveOptions {
  */
 export async function readArchive(file: string, options: ReadArchiveOptions = {}): Promise<TreeEntry[]> {
   const limits = options.limits ?? defaultLimits;
+  const name = options.name ?? file;
   const packedBytes = (await stat(file)).size;
-  const checker = new EntryChecker(file, options.topFolder);
+  const checker = new EntryChecker(name, options.topFolder);
   const entries: TreeEntry[] = [];
   let bytes = 0;
   let sawEnd = false;
@@ -96,10 +101,11 @@ export async function readArchive(file: string, options: ReadArchiveOptions = {}
     source.on("error", reject);
     source.pipe(parser as unknown as NodeJS.WritableStream);
   }).catch((error: Error) => {
-    throw error instanceof UserError ? error : new UserError(`${file} is not a whole tar archive: ${error.message}.`);
+    throw error instanceof UserError ? error : new UserError(`${name} is not a whole tar archive: ${error.message}.`);
   });
-  if (!sawEnd) throw new UserError(`${file} is cut off: the end of the archive is missing. Build it again.`);
-  if (entries.length === 0) throw new UserError(`${file} is empty: it should hold one folder with files.`);
+  if (!sawEnd) throw new UserError(`${name} is cut off: the end of the archive is missing. Build it again.`);
+  if (entries.length === 0 && !options.mayBeEmpty)
+    throw new UserError(`${name} is empty: it should hold one folder with files.`);
   return entries;
 }
 

@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import semver from "semver";
 import { packFolder, readArchive, readFolder, type TreeEntry, treeDigest, unpackArchive } from "./archive.ts";
 import { childEnvironment } from "./child-environment.ts";
+import { isAlive } from "./processes.ts";
 import type { SiteFile } from "./site-file.ts";
 import { UserError } from "./user-error.ts";
 
@@ -57,6 +58,8 @@ interface BuildRecord {
 const recordName = "release.json";
 const templateFileName = "nginx.conf.template";
 const artifactFileName = "artifact.tar.gz";
+/** No slug begins with a dot. */
+const downloadsName = ".downloads";
 
 /**
  * The release of a site, built now if these sources have not been built before. Versions are immutable: sources that differ from
@@ -64,7 +67,7 @@ const artifactFileName = "artifact.tar.gz";
  * @throws UserError when the release cannot be read or built, or lacks what the site file asks for
  */
 export async function buildRelease(site: SiteFile, options: BuildReleaseOptions): Promise<Release> {
-  const source = await openSource(site);
+  const source = await openSource(site, options);
   const siteFolder = join(options.artifactsFolder, site.slug);
   const record = (await findBuild(siteFolder, site, source.digest)) ?? (await build(site, source, siteFolder, options));
   const folder = join(siteFolder, record.version);
@@ -85,6 +88,8 @@ export async function buildRelease(site: SiteFile, options: BuildReleaseOptions)
 
 interface Source {
   readonly path: string;
+  /** What messages call it. */
+  readonly name: string;
   readonly kind: "folder" | "archive";
   readonly digest: string;
   readonly entries: readonly TreeEntry[];
@@ -98,22 +103,39 @@ function isSource(path: string): boolean {
   );
 }
 
-async function openSource(site: SiteFile): Promise<Source> {
-  if (/^https?:\/\//.test(site.release)) {
-    throw new UserError(`${site.path}: "release" is a URL, which is not built yet. Download it and give its path.`);
-  }
+async function openSource(site: SiteFile, options: BuildReleaseOptions): Promise<Source> {
+  if (/^https?:\/\//.test(site.release)) return openUrl(site, options);
   const path = resolve(dirname(site.path), site.release);
   const info = await stat(path).catch(() => undefined);
   if (info?.isDirectory()) {
     const entries = await readFolder(path, { keep: isSource });
-    return { path, kind: "folder", entries, digest: treeDigest(entries) };
+    return { path, name: path, kind: "folder", entries, digest: treeDigest(entries) };
   }
-  if (info?.isFile()) {
-    const entries = await readArchive(path);
-    const inside = entries.map((entry) => ({ ...entry, path: entry.path.slice(entry.path.indexOf("/") + 1) }));
-    return { path, kind: "archive", entries: inside, digest: treeDigest(inside) };
-  }
+  if (info?.isFile()) return openArchive(path, path);
   throw new UserError(`${site.path}: "release" is "${site.release}", but there is no folder or file ${path}.`);
+}
+
+async function openUrl(site: SiteFile, { artifactsFolder, log }: BuildReleaseOptions): Promise<Source> {
+  // Loaded here, because most sites need no network.
+  const { download, shownUrl } = await import("./download.ts");
+  try {
+    const folder = join(artifactsFolder, downloadsName);
+    const { path } = await download(site.release, { folder, ...(log ? { log } : {}) });
+    return await openArchive(path, shownUrl(site.release)).catch(async (error: unknown) => {
+      // Kept, a broken file would be taken for good as long as the server has it.
+      await rm(path, { force: true });
+      throw error;
+    });
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${site.path}: "release": ${error.message}`);
+  }
+}
+
+async function openArchive(path: string, name: string): Promise<Source> {
+  const entries = await readArchive(path, { name });
+  const inside = entries.map((entry) => ({ ...entry, path: entry.path.slice(entry.path.indexOf("/") + 1) }));
+  return { path, name, kind: "archive", entries: inside, digest: treeDigest(inside) };
 }
 
 async function findBuild(siteFolder: string, site: SiteFile, sourceDigest: string): Promise<BuildRecord | undefined> {
@@ -141,7 +163,7 @@ async function build(
 ): Promise<BuildRecord> {
   const log = options.log ?? (() => {});
   if (!source.entries.some((entry) => entry.path === "Makefile" && entry.kind === "file")) {
-    throw new UserError(`${source.path} has no Makefile. A release is built with "make"; see docs/sites.md.`);
+    throw new UserError(`${source.name} has no Makefile. A release is built with "make"; see docs/sites.md.`);
   }
   const work = join(siteFolder, `.building-${process.pid}-${randomBytes(4).toString("hex")}`);
   await removeAbandonedBuilds(siteFolder);
@@ -154,7 +176,7 @@ async function build(
     const built = await readRecord(final);
     if (built) {
       throw new UserError(
-        `${site.slug}: version ${version} is built already, from other files than those in ${source.path}. ` +
+        `${site.slug}: version ${version} is built already, from other files than those in ${source.name}. ` +
           "Versions never change: raise the version.",
       );
     }
@@ -162,7 +184,7 @@ async function build(
     const made = await runMake([], sources, log);
     if (made.code !== 0) {
       throw new UserError(
-        `${site.slug} ${version}: "make" in ${source.path} failed (exit ${made.code}):\n${made.tail}`,
+        `${site.slug} ${version}: "make" in ${source.name} failed (exit ${made.code}):\n${made.tail}`,
       );
     }
     const record = await keepBuild(site, source, { version, versionFrom, sources, work });
@@ -200,15 +222,6 @@ async function removeAbandonedBuilds(siteFolder: string): Promise<void> {
   }
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
 async function copySource(source: Source, target: string): Promise<void> {
   if (source.kind === "archive") return unpackArchive(source.path, target);
   const prefix = source.path.length + 1;
@@ -227,7 +240,7 @@ async function findVersion(site: SiteFile, source: Source, sources: string) {
   const version = said === "" ? site.version : said;
   if (version === undefined) {
     throw new UserError(
-      `${site.slug}: "make inspect.VERSION" in ${source.path} tells no version, and ${basename(site.path)} has no "version". Give one of them:\n${inspected.tail}`,
+      `${site.slug}: "make inspect.VERSION" in ${source.name} tells no version, and ${basename(site.path)} has no "version". Give one of them:\n${inspected.tail}`,
     );
   }
   if (!/^[0-9A-Za-z.+-]{1,100}$/.test(version) || semver.parse(version) === null) {
@@ -254,7 +267,7 @@ async function keepBuild(
   const artifactTar = await requireFile(site, source, join(sources, "dist", "artifact.tar.gz"));
   const immutableTar = await requireFile(site, source, join(sources, "dist", "immutable.tar.gz"));
   await readArchive(artifactTar, { topFolder: site.slug });
-  await readArchive(immutableTar, { topFolder: site.slug });
+  await readArchive(immutableTar, { topFolder: site.slug, mayBeEmpty: true });
 
   const tree = join(work, "tree");
   await unpackArchive(artifactTar, tree);
@@ -282,7 +295,7 @@ async function requireFile(site: SiteFile, source: Source, path: string): Promis
   const info = await stat(path).catch(() => undefined);
   if (info?.isFile()) return path;
   throw new UserError(
-    `${site.slug}: "make" in ${source.path} did not make dist/${basename(path)}. It has to, even if it is empty of files.`,
+    `${site.slug}: "make" in ${source.name} did not make dist/${basename(path)}. It has to, even if it is empty of files.`,
   );
 }
 

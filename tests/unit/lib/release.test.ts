@@ -198,9 +198,8 @@ test("services must be in the archives, also when only the site file changed", a
   assert.equal(await runs(), 1);
 });
 
-test("a missing release, and a URL, are refused", async () => {
+test("a missing release is refused", async () => {
   await assertRefused(/there is no folder or file .*\/none/, { release: "./none" });
-  await assertRefused(/"release" is a URL, which is not built yet/, { release: "https://example.com/a.tar.gz" });
 });
 
 test("what a killed build left is cleared away", async () => {

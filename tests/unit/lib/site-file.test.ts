@@ -78,7 +78,11 @@ const bad: [string, object | string, RegExp][] = [
     { ...good, services: [{ ...python, workers: 13 }] },
     /"services\[0\]\.workers" is 13: must be <= 12\./,
   ],
-  ["a service twice", { ...good, services: [python, python] }, /two services have the name "api"/],
+  [
+    "a service twice",
+    { ...good, services: [python, python] },
+    /"services\[1\]\.name" is "api", as that of another service/,
+  ],
   [
     "a path in a service's name",
     { ...good, services: [{ ...python, name: "../x" }] },
@@ -101,7 +105,7 @@ const later: [string, object, RegExp][] = [
   ],
   ["crontab", { crontab: ["* * * * * true"] }, /"crontab" is not/],
   ["env.cmd", { env: [{ name: "A", cmd: "date" }] }, /"env\[0\]\.cmd" \(of A\) is not/],
-  ["chill", { services: [{ ...python, lang: "chill" }] }, /"services\[0\]\.lang": "chill" \(of api\) is not/],
+  ["chill", { services: [{ ...python, lang: "chill" }] }, /"services\[0\]\.lang" "chill" \(of api\) is not/],
   [
     "secrets",
     { services: [{ ...python, secrets_config: "s.cfg" }] },

@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { readArchive } from "../../lib/archive.ts";
+import { unknownSurroundings } from "../../lib/manifest.ts";
+import { checkSites } from "../../lib/sites.ts";
+import { ProjectCopy, repository } from "../end-to-end/project-copy.ts";
+
+const copy = await ProjectCopy.make();
+after(() => copy.remove());
+const site = (...args: string[]) => copy.chillbox(["site", ...args]);
+const sites = () => readdirSync(join(copy.folder, "sites")).sort();
+
+/** What `up` does with the sites before it starts anything: it builds and renders each. */
+function check() {
+  return checkSites({
+    folder: join(copy.folder, "sites"),
+    artifactsFolder: join(copy.folder, ".chillbox/artifacts"),
+    surroundings: unknownSurroundings({
+      serverName: "box.test",
+      techEmail: "admin@box.test",
+      manageDns: true,
+      s3Endpoint: "http://nyc3.spaces.test",
+    }),
+    log: () => {},
+  });
+}
+
+describe("chillbox site new", () => {
+  const kinds: [kind: string, artifact: RegExp, immutable: RegExp, locations: string[]][] = [
+    ["static", /nginx\/root\/[a-z-]+\.css$/m, /^$/, ["/"]],
+    ["immutable", /nginx\/root\/index\.html$/m, /assets\/[0-9a-f]{32}\/[a-z-]+\.css$/m, ["/", "/immutable/"]],
+    ["python", /api\/new_python_api\/app\.py$/m, /\/new-python\.js$/m, ["/", "/immutable/", "/api/"]],
+  ];
+  for (const [kind, artifact, immutable, locations] of kinds) {
+    it(`makes a site of kind ${kind} that can be deployed, with no trace of the example`, async () => {
+      const slug = `new-${kind}`;
+      const made = await site("new", slug, "--kind", kind);
+      assert.equal(made.exitCode, 0, made.output);
+      assert.match(made.output, new RegExp(`Made .*sites/${slug}\\.site\\.json[\\s\\S]*npm run up`));
+      assert.match((await site("check")).output, /0 errors, 0 warnings/);
+
+      const checked = (await check()).find(({ site: { slug: found } }) => found === slug);
+      assert.ok(checked);
+      assert.equal(checked.release.version, "0.1.0");
+      assert.match(await files(checked.release.artifactPath), artifact);
+      const bundles = checked.release.immutable.flatMap(({ folder }) =>
+        readdirSync(folder).map((name) => join(folder, name)),
+      );
+      assert.match(bundles.join("\n"), immutable);
+      assert.deepEqual(
+        [...checked.release.template.matchAll(/location (\S+) /g)].map(([, path]) => path),
+        [...locations, "/.well-known/acme-challenge/"],
+      );
+      // The word is also a greeting; as a name it is in lower case.
+      assert.deepEqual(mentions(join(copy.folder, "sites", slug), /hello/), []);
+    });
+  }
+
+  it("formats site files as the project does", () => {
+    const made = kinds.map(([kind]) => join(copy.folder, `sites/new-${kind}.site.json`));
+    execFileSync(process.execPath, [join(repository, "node_modules/@biomejs/biome/bin/biome"), "format", ...made], {
+      cwd: copy.folder,
+      stdio: "pipe",
+    });
+  });
+
+  it("gives each service a port of its own, and takes python as the kind", async () => {
+    copy.write("sites/half.site.json", '{ "env": [{ "name": "PORT", "value": "8003" }');
+    assert.equal((await site("new", "second")).exitCode, 0);
+    copy.delete("sites/half.site.json");
+    const ports = ["hello", "new-python", "second"].map((slug) => {
+      return /"API_PORT", "value": "(\d+)"/.exec(copy.read(`sites/${slug}.site.json`))?.[1];
+    });
+    assert.deepEqual(ports, ["8001", "8002", "8004"]);
+  });
+
+  it("two at once get two ports", async () => {
+    const both = await Promise.all([site("new", "one"), site("new", "two")]);
+    assert.deepEqual(
+      both.map(({ exitCode }) => exitCode),
+      [0, 0],
+    );
+    await check();
+  });
+
+  const refusals: [what: string, args: string[], message: RegExp][] = [
+    ["a site that is there", ["hello"], /^chillbox: .*sites\/hello\.site\.json exists already\. Choose another slug/],
+    ["a folder without a site file", ["lone"], /^chillbox: .*sites\/lone exists already/],
+    ["a slug that cannot be", ["../up"], /^chillbox: "\.\.\/up" cannot be a slug/],
+    ["a slug in capitals", ["Shop"], /^chillbox: "Shop" cannot be a slug/],
+    [
+      "workers",
+      ["late", "--kind", "worker"],
+      /^chillbox: The kind "worker" comes later\. Kinds: static, immutable, python/,
+    ],
+    ["chill", ["late", "--kind", "chill"], /comes later/],
+    ["another kind", ["late", "--kind", "php"], /There is no kind "php"/],
+  ];
+  for (const [what, args, message] of refusals) {
+    it(`refuses ${what} and leaves everything as it was`, async () => {
+      mkdirSync(join(copy.folder, "sites/lone"), { recursive: true });
+      const before = sites();
+      const { exitCode, output } = await site("new", ...args);
+      assert.equal(exitCode, 1);
+      assert.match(output, message);
+      assert.doesNotMatch(output, /\n\s+at /);
+      assert.deepEqual(sites(), before);
+    });
+  }
+
+  it("clears away what a killed run left", async () => {
+    mkdirSync(join(copy.folder, "sites/.new-left/x"), { recursive: true });
+    assert.equal((await site("new", "clean")).exitCode, 0);
+    assert.ok(!existsSync(join(copy.folder, "sites/.new-left")));
+  });
+
+  it("works as `npx chillbox`", async () => {
+    const made = await copy.run("npx", ["chillbox", "site", "new", "by-npx"]);
+    assert.equal(made.exitCode, 0, made.output);
+    assert.ok(sites().includes("by-npx.site.json"));
+  });
+});
+
+describe("chillbox site check", () => {
+  it("prints places and exits 1 for an error, in each of the files", async () => {
+    writeFileSync(join(copy.folder, "a.site.json"), '{\n  "nam": 1\n}\n');
+    const { exitCode, output } = await site("check", "sites/hello.site.json", "a.site.json");
+    assert.equal(exitCode, 1);
+    assert.match(output, /^a\.site\.json:1:1: error: the file lacks "name"\. Rename "nam" to "name"\.$/m);
+    assert.match(output, /^a\.site\.json:2:3: warning: "nam" is not a key.* Did you mean "name"\?$/m);
+    assert.match(output, /^2 checked: 5 errors, 1 warning$/m);
+  });
+
+  it("exits 0 for a warning", async () => {
+    copy.write(
+      "w.site.json",
+      copy.read("sites/hello.site.json").replace("{", '{ "colour": 1,').replace("./h", "sites/h"),
+    );
+    const { exitCode, output } = await site("check", "w.site.json");
+    assert.equal(exitCode, 0, output);
+    assert.match(output, /:1:3: warning: "colour"/);
+  });
+
+  it("tells programs the same", async () => {
+    const { exitCode, output } = await site("check", "--json", "a.site.json");
+    assert.equal(exitCode, 1);
+    const [file] = JSON.parse(output) as { file: string; problems: Record<string, unknown>[] }[];
+    assert.equal(file?.file, "a.site.json");
+    const warning = file?.problems.find(({ severity }) => severity === "warning");
+    assert.deepEqual(
+      { ...warning, what: "", fix: "" },
+      {
+        severity: "warning",
+        path: "nam",
+        keys: ["nam"],
+        line: 2,
+        column: 3,
+        what: "",
+        fix: "",
+      },
+    );
+  });
+});
+
+async function files(archive: string): Promise<string> {
+  return (await readArchive(archive)).map(({ path }) => path).join("\n");
+}
+
+/** Files below a folder, builds left out, whose name or text has the pattern. */
+function mentions(folder: string, pattern: RegExp): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && !entry.parentPath.includes("/dist"))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => pattern.test(path.slice(folder.length)) || pattern.test(readFileSync(path, "utf8")));
+}
