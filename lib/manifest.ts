@@ -1,5 +1,6 @@
 import { sha256 } from "./archive.ts";
 import { artifactKey } from "./names.ts";
+import { checkNginx, checkSameShape } from "./nginx-template.ts";
 import type { Release } from "./release.ts";
 import type { ServiceEntry, SiteFile } from "./site-file.ts";
 import { renderTemplate, resolveVariables, substitute, type Variables } from "./template.ts";
@@ -95,17 +96,19 @@ export function siteVariables(site: SiteFile, version: string, surroundings: Sit
 
 /**
  * Renders a site's nginx configuration and its services' environments.
- * @throws UserError for a name in the template that nobody defines, or a service without a usable port
+ * @throws UserError for a name in the template that nobody defines, a template that wants what is not the site's, or a service without
+ * a usable port
  */
 export function renderSite(site: SiteFile, release: Release, surroundings: SiteSurroundings): RenderedSite {
   const variables = siteVariables(site, release.version, surroundings);
+  const services = site.services
+    .filter((service) => service.lang === "python")
+    .map((service) => renderService(site, service, variables));
   return {
     serverName: site.serverName,
     domains: site.domains,
-    nginx: renderTemplate(release.template, variables, release.templateName),
-    services: site.services
-      .filter((service) => service.lang === "python")
-      .map((service) => renderService(site, service, variables)),
+    nginx: renderNginx(site, release, variables, surroundings, services),
+    services,
   };
 }
 
@@ -147,6 +150,26 @@ export function checkPorts(sites: readonly { slug: string; services: readonly Ma
     }
   }
   if (problems.length > 0) throw new UserError(problems.join("\n"));
+}
+
+function renderNginx(
+  site: SiteFile,
+  { template, templateName }: Release,
+  variables: Variables,
+  { s3Endpoint, immutableBucketHost }: SiteSurroundings,
+  services: readonly ManifestService[],
+): string {
+  const nginx = renderTemplate(template, variables, templateName);
+  const plain = new Map([...variables.keys()].map((name) => [name, "x"]));
+  checkSameShape(nginx, renderTemplate(template, plain, templateName), templateName);
+  const own = {
+    slug: site.slug,
+    domains: [site.serverName, ...site.domains].map((domain) => domain.toLowerCase()),
+    ports: services.map(({ port }) => port),
+    bucketHosts: [new URL(s3Endpoint).host, immutableBucketHost],
+  };
+  checkNginx(nginx, own, templateName);
+  return nginx;
 }
 
 function builtInVariables(site: SiteFile, version: string, surroundings: SiteSurroundings): [string, string][] {

@@ -302,7 +302,7 @@ const release = {
   artifactSha256: "ab",
   artifactSize: 12,
   artifactDigest: "cd",
-  template: "server_name $SERVER_NAME;",
+  template: "server { listen 80; server_name $SERVER_NAME; }",
   templateName: "shop.conf",
   immutable: [{ service: "assets", hash: "h", folder: "/artifacts/assets/h", digest: "ef" }],
 };
@@ -369,7 +369,7 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   );
   assert.equal(manifest.by, "me@laptop");
   assert.match(manifest.release, /^1\.0\.0\+[0-9a-f]{12}$/);
-  assert.equal(manifest.nginx, "server_name shop.test;");
+  assert.equal(manifest.nginx, "server { listen 80; server_name shop.test; }");
   const opts = optionsOf("site-shop-install");
   assert.equal(opts.deletedWith?.__name, "server-1-droplet");
 });

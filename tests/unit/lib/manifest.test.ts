@@ -41,7 +41,7 @@ const release = {
   artifactSize: 12,
   artifactDigest: "cd",
   template:
-    "server_name $SERVER_NAME;\nproxy_pass $URL;\nset $x $host; # $IMMUTABLE_BUCKET_DOMAIN_NAME $S3_ENDPOINT_URL\n",
+    "server {\nlisten $SERVER_PORT;\nserver_name $SERVER_NAME;\nset $y $URL;\nset $x $host; # $IMMUTABLE_BUCKET_DOMAIN_NAME $S3_ENDPOINT_URL\n}\n",
   templateName: "shop 1.2.3: shop.nginx.conf.template",
   immutable: [],
 };
@@ -78,7 +78,7 @@ test("the manifest of a site", () => {
   assert.match(name, /^1\.2\.3\+build\+[0-9a-f]{12}$/);
   assert.equal(
     nginx,
-    "server_name shop.test;\nproxy_pass http://shop.test:8002/$uri;\nset $x $host; # b-immutable.nyc3.spaces.test http://nyc3.spaces.test\n",
+    "server {\nlisten 80;\nserver_name shop.test;\nset $y http://shop.test:8002/$uri;\nset $x $host; # b-immutable.nyc3.spaces.test http://nyc3.spaces.test\n}\n",
   );
   assert.deepEqual(services, [
     {
