@@ -75,7 +75,8 @@ export function cacheFolder(environment = process.env) {
 
 /** Path of a Node that is new enough, installed if there is none. */
 function findNode() {
-  if (process.env[STARTED] === String(process.ppid)) throw new StartError(`Node ${process.versions.node} is too old: 22.18 or newer is needed.`);
+  if (process.env[STARTED] === String(process.ppid))
+    throw new StartError(`Node ${process.versions.node} is too old: 22.18 or newer is needed.`);
   return findNodeOnPath() ?? installNode();
 }
 
