@@ -154,7 +154,9 @@ function explain(command: string, code: number, errors: string): string {
 export function execute(client: Client, command: string, options: { pty?: boolean } = {}): Promise<Session> {
   const pty = options.pty ? terminal() : undefined;
   return new Promise((resolve, reject) => {
-    client.exec(command, pty ? { pty } : {}, (error, channel) => (error ? reject(error) : resolve(sessionOf(channel))));
+    client.exec(command, pty ? { pty } : {}, (error, channel) =>
+      error ? reject(error) : resolve(sessionOf(client, channel)),
+    );
   });
 }
 
@@ -165,18 +167,28 @@ export function execute(client: Client, command: string, options: { pty?: boolea
 export function openShell(client: Client, options: { pty: boolean }): Promise<Session> {
   return new Promise((resolve, reject) => {
     client.shell(options.pty ? terminal() : false, (error, channel) =>
-      error ? reject(error) : resolve(sessionOf(channel)),
+      error ? reject(error) : resolve(sessionOf(client, channel)),
     );
   });
 }
 
 /** Listens at once: a short command's end may be in the same packet as its beginning. */
-function sessionOf(channel: ClientChannel): Session {
+function sessionOf(client: Client, channel: ClientChannel): Session {
   let code = 255;
   channel.once("exit", (status: number | null, signal?: string) => {
     code = status ?? 128 + (constants.signals[signal as NodeJS.Signals] ?? 0);
   });
-  return { channel, ended: new Promise((resolve) => channel.once("close", () => resolve(code))) };
+  const ended = new Promise<number>((resolve) => {
+    channel.once("close", () => resolve(code));
+    // The library does not close the channels of a connection that was lost.
+    client.once("close", () => resolve(code));
+  });
+  return { channel, ended };
+}
+
+/** Ends this process when nobody reads its output any more, as in `logs hello | head`, with the exit code of SIGPIPE. */
+export function endWithReader(): void {
+  process.stdout.on("error", () => process.exit(128 + constants.signals.SIGPIPE));
 }
 
 function terminal(): { term: string; cols: number; rows: number } {

@@ -1,4 +1,4 @@
-import { execute, openServer } from "./connection.ts";
+import { endWithReader, execute, openServer } from "./connection.ts";
 import { plainText } from "./table.ts";
 
 export interface LogsRequest {
@@ -14,8 +14,7 @@ export interface LogsRequest {
 export async function printLogs({ stack, slug, service, lines, follow }: LogsRequest): Promise<number> {
   const client = await openServer(stack);
   const words = ["doas chillbox-logs", ...(follow ? ["-f"] : []), `-n ${lines}`, slug, ...(service ? [service] : [])];
-  // As in `logs hello | head`.
-  process.stdout.on("error", () => client.end());
+  endWithReader();
   try {
     const { channel, ended } = await execute(client, words.join(" "));
     // Following ends with the command's input: when this process ends, however it ends.

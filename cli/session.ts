@@ -1,4 +1,4 @@
-import { execute, openServer, openShell, type Session } from "./connection.ts";
+import { endWithReader, execute, openServer, openShell, type Session } from "./connection.ts";
 
 /**
  * A shell on the server, or one command, with this terminal's input and output.
@@ -8,7 +8,7 @@ import { execute, openServer, openShell, type Session } from "./connection.ts";
  */
 export async function session(options: { stack?: string; words: readonly string[]; tty: boolean }): Promise<number> {
   const client = await openServer(options.stack);
-  process.stdout.on("error", () => client.end());
+  endWithReader();
   try {
     const isShell = options.words.length === 0;
     const hasTerminal = options.tty || (isShell && process.stdin.isTTY === true);

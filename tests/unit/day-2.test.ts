@@ -157,6 +157,9 @@ describe("the connection to a server", () => {
     const { channel, ended } = await execute(client, "kill -KILL $$");
     channel.resume();
     assert.equal(await ended, 137);
+    const cut = await execute(client, "sleep 3");
+    client.destroy();
+    assert.equal(await cut.ended, 255, "the connection was lost");
   });
 
   it("reads JSON answers, and tells a failure as the server's command told it", async (t) => {
