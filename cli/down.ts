@@ -5,36 +5,60 @@ import { checkRoot } from "../local-cloud/preflight.ts";
 import { say } from "../toolchain/progress.ts";
 import { setUp } from "../toolchain/setup.ts";
 import { toRun } from "../toolchain/tools/index.ts";
-import { askPulumi, checkPassphrase, type Pulumi, preparePulumi, runPulumi, stack, stackIsEmpty } from "./pulumi.ts";
+import {
+  askPulumi,
+  checkPassphrase,
+  type Pulumi,
+  preparePulumi,
+  removeState,
+  runPulumi,
+  stack,
+  stackIsEmpty,
+} from "./pulumi.ts";
+import { removeSecrets } from "./stack-config.ts";
 import { removeDeadLocks } from "./state-locks.ts";
 
 /**
  * Removes everything of stack `local` and stops the local cloud. Tools and the image stay in the cache.
- * @param options.force remove it without asking Pulumi: the local cloud's data and the stack's state go as they are
+ * @param options.force throw it all away without Pulumi: see `throwAway`
  * @throws UserError when Pulumi could not remove something; the local cloud then goes on, so that it can be tried again
  */
 export async function takeDown(options: { yes: boolean; force: boolean }): Promise<void> {
   const settings = localCloudSettings();
   process.chdir(settings.repository);
   checkRoot();
+  if (options.force) return throwAway(settings);
   checkPassphrase(settings);
   const isEmpty = stackIsEmpty(settings);
-  if (!isEmpty) await removeResources(settings, options);
-  if (options.force) await resetCloud(settings, say);
+  if (!isEmpty) await removeResources(settings, options.yes);
   const stopped = await stopCloud(settings, say);
   say(stopped || !isEmpty ? "everything of stack local is gone" : "there was nothing to take down");
 }
 
-async function removeResources(settings: LocalCloudSettings, options: { yes: boolean; force: boolean }): Promise<void> {
-  const tools = await setUp({ needs: toRun, yes: options.yes, settings });
+/**
+ * The local cloud's data, the stack's state and the secrets in its configuration go as they are. Needs neither the tools nor the
+ * passphrase: it is the way out when one of them is gone.
+ * @throws UserError when Pulumi is at work on the stack
+ */
+async function throwAway(settings: LocalCloudSettings): Promise<void> {
+  await removeDeadLocks(settings.repository, stack);
+  await resetCloud(settings, say);
+  await removeState(settings);
+  const hadSecrets = await removeSecrets(settings);
+  if (hadSecrets)
+    say(`secrets are gone from Pulumi.${stack}.yaml: the next start makes its own anew, not those that you added`);
+  say("everything of stack local is gone");
+}
+
+async function removeResources(settings: LocalCloudSettings, yes: boolean): Promise<void> {
+  const tools = await setUp({ needs: toRun, yes, settings });
   const pulumi = preparePulumi(settings, tools);
   await removeDeadLocks(settings.repository, stack);
-  const hasCloud = (await readCredentials(settings)) !== undefined;
-  if (hasCloud && !options.force) {
+  if (await readCredentials(settings)) {
     await startCloud(settings, say, { versitygw: tools.versitygw?.path });
     await destroy(pulumi);
   } else {
-    // What the state tells of went, or is about to go, with the local cloud's data.
+    // What the state tells of went with the local cloud's data.
     await askPulumi(pulumi, ["stack", "rm", stack, "--yes", "--force", "--preserve-config", "--non-interactive"]);
   }
 }

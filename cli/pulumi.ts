@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readdir, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { execa } from "execa";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
@@ -52,6 +53,16 @@ export function stackIsEmpty(settings: LocalCloudSettings): boolean {
   }
 }
 
+/** Removes the state of stack `local`, whatever it tells of, and Pulumi's copies of it. */
+export async function removeState(settings: LocalCloudSettings): Promise<void> {
+  const file = stateFile(settings);
+  const names = await readdir(dirname(file)).catch(() => []);
+  // `local.json`, and beside it `local.json.bak` and `local.json.attrs`.
+  for (const name of names.filter((each) => each.startsWith(basename(file)))) {
+    await rm(join(dirname(file), name), { force: true });
+  }
+}
+
 /**
  * @throws UserError when stack `local` exists and the passphrase that its state is encrypted with does not: a new one would not open it.
  */
@@ -62,7 +73,7 @@ export function checkPassphrase(settings: LocalCloudSettings): void {
     [
       `Stack ${stack} was encrypted with a passphrase that is gone: ${file}. The local cloud that it tells of went with it.`,
       "Remove what is left of the stack, then run the same command again:",
-      `  rm -r ${stateFile(settings)}* ${join(settings.repository, `Pulumi.${stack}.yaml`)}`,
+      "  npm run down -- --force",
     ].join("\n"),
   );
 }

@@ -2,8 +2,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { parse } from "yaml";
+import { parse, parseDocument, YAMLParseError } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { UserError } from "../lib/user-error.ts";
 import { type Credentials, readCredentials } from "../local-cloud/credentials.ts";
 import { readIfThere, writeIfChanged } from "../toolchain/files.ts";
 import { askPulumi, type Pulumi, stack, stackExists } from "./pulumi.ts";
@@ -34,6 +35,11 @@ export function stackConfigFile(settings: LocalCloudSettings): string {
   return join(settings.repository, `Pulumi.${stack}.yaml`);
 }
 
+/** Tells which secrets are in the stack's file. */
+function markerFile(settings: LocalCloudSettings): string {
+  return join(settings.home, "stack-config");
+}
+
 /**
  * Makes stack `local` and its `Pulumi.local.yaml`, if they are missing or belong to another local cloud. Keys that a person added stay, and
  * so do values that a person changed, other than those that say where the local cloud is.
@@ -47,7 +53,7 @@ export async function ensureStackConfig(pulumi: Pulumi): Promise<void> {
   const plain = plainConfig(settings);
   const secrets = secretConfig(credentials);
   const present = await readConfig(file);
-  const marker = join(settings.home, "stack-config");
+  const marker = markerFile(settings);
   // The secrets in the file are encrypted: this tells whether they are these without keeping them.
   const digest = createHash("sha256")
     .update(JSON.stringify([secrets, settings.apiEndpoint]))
@@ -71,12 +77,61 @@ export async function ensureStackConfig(pulumi: Pulumi): Promise<void> {
   await writeIfChanged(marker, digest, 0o600);
 }
 
-/** Values of the project's own keys in a stack's file, without the namespace; an encrypted one is `{ secure: ... }`. */
+/** Values of the project's own keys in a stack's file, without the namespace; an encrypted one is `{ secure: ... }`. @throws UserError when it is no YAML. */
 export async function readConfig(file: string): Promise<Record<string, unknown>> {
   const text = await readIfThere(file);
-  const content = text === undefined ? {} : (parse(text) as { config?: Record<string, unknown> } | null);
-  const entries = Object.entries(content?.config ?? {});
+  const entries = Object.entries(text === undefined ? {} : configIn(text, file));
   return Object.fromEntries(entries.map(([key, value]) => [key.replace(/^chillbox:/, ""), value]));
+}
+
+/**
+ * Takes everything encrypted out of the stack's file, and with it what was encrypted with: what a person set in plain text stays.
+ * @returns whether there was any
+ * @throws UserError when the file is no YAML
+ */
+export async function removeSecrets(settings: LocalCloudSettings): Promise<boolean> {
+  await rm(markerFile(settings), { force: true });
+  const file = stackConfigFile(settings);
+  const text = await readIfThere(file);
+  if (text === undefined) return false;
+  const secrets = Object.entries(configIn(text, file)).filter(([, value]) => isEncrypted(value));
+  const document = parseDocument(text);
+  const removed = [
+    ...secrets.map(([key]) => document.deleteIn(["config", key])),
+    ...["encryptionsalt", "encryptedkey", "secretsprovider"].map((key) => document.has(key) && document.delete(key)),
+  ];
+  if (!removed.some(Boolean)) return false;
+  await writeIfChanged(file, document.toString(), 0o600);
+  return true;
+}
+
+/** A secret, or a list or map with one in it. */
+function isEncrypted(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return "secure" in value || Object.values(value).some(isEncrypted);
+}
+
+function configIn(text: string, file: string): object {
+  const content = parseYaml(text, file);
+  const config = isObject(content) ? content.config : content;
+  if (config === undefined || config === null) return {};
+  if (!isObject(config)) throw new UserError(`${file} does not look like a stack's configuration: "config" is no map.`);
+  return config;
+}
+
+function parseYaml(text: string, file: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof YAMLParseError)) throw error;
+    // The first line says what and where; an excerpt of the file follows.
+    const [what = ""] = error.message.split("\n");
+    throw new UserError(`${file} is not valid YAML: ${what.replace(/:$/, "")}. Mend that line, or remove the file.`);
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isComplete(

@@ -1,4 +1,3 @@
-import * as local from "@pulumi/command/local/index.js";
 import * as remote from "@pulumi/command/remote/index.js";
 import * as pulumi from "@pulumi/pulumi";
 import { buildManifest, type SiteSurroundings } from "../lib/manifest.ts";
@@ -71,19 +70,17 @@ export class Site extends pulumi.ComponentResource {
   #install(name: string, args: SiteArgs, uploads: pulumi.Resource[]): void {
     const { site, release, server } = args;
     // Who deploys is asked when the release changes, not at each run: the name of a laptop may change, and that is no change of a site.
-    const deployer = new local.Command(
+    const deployer = localScript<{ by: string }>(
       `${name}-deployer`,
       {
-        create: 'echo "$(id -un)@$(uname -n)"',
-        stdin: `${release.version} ${release.artifactDigest}`,
-        logging: "none",
-        addPreviousOutputInEnv: false,
+        create: ["local-commands/name-deployer.ts"],
+        input: { version: release.version, digest: release.artifactDigest },
       },
       { parent: this },
     );
     const manifest = pulumi
-      .all([args.surroundings, server.droplet.id, deployer.stdout])
-      .apply(([surroundings, dropletId, by]) =>
+      .all([args.surroundings, server.droplet.id, deployer.result])
+      .apply(([surroundings, dropletId, { by }]) =>
         buildManifest({ site, release, surroundings, server: dropletId, by, reason: "pulumi up" }),
       );
     new remote.Command(

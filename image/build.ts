@@ -11,10 +11,10 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { cacheFolder } from "../lib/cache-folder.ts";
 import { UserError } from "../lib/user-error.ts";
 import { type Base, chooseBase, fetchBaseImage, fetchDebianPackages, mirror } from "./base.ts";
 import { imageDigest } from "./digest.ts";
@@ -35,11 +35,6 @@ export interface Image {
 }
 
 const here = import.meta.dirname;
-
-/** Folder that keeps what was built and fetched: `${XDG_CACHE_HOME:-~/.cache}/chillbox`. */
-function cacheFolder(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "chillbox");
-}
 
 /**
  * The image that belongs to the files in `image/`: out of the cache, or built there (about a minute, root needed).

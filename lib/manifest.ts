@@ -25,12 +25,11 @@ export interface SiteSurroundings {
 export interface ManifestService {
   readonly name: string;
   readonly lang: "python";
+  /** As in the site file, for people. The service's folder in the release is `<slug>/<name>/` (site contract, section 2). */
   readonly handler: string;
   readonly host: "127.0.0.1";
   readonly port: number;
   readonly workers: number;
-  readonly workersMinimum?: number;
-  readonly workersMaximum?: number;
   readonly workerClass: string;
   readonly maxRequests: number;
   readonly maxRequestsJitter: number;
@@ -192,8 +191,6 @@ function renderService(site: SiteFile, service: ServiceEntry, variables: Variabl
     host: "127.0.0.1",
     port: readPort(site, service, environment.PORT),
     workers: service.workers ?? 1,
-    ...(service.workers_minimum === undefined ? {} : { workersMinimum: service.workers_minimum }),
-    ...(service.workers_maximum === undefined ? {} : { workersMaximum: service.workers_maximum }),
     workerClass: service.worker_class ?? "sync",
     maxRequests: service.max_requests ?? 0,
     maxRequestsJitter: service.max_requests_jitter ?? 0,

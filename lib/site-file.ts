@@ -19,8 +19,6 @@ export interface ServiceEntry {
   readonly handler: string;
   readonly environment: readonly NameAndValue[];
   readonly workers?: number;
-  readonly workers_minimum?: number;
-  readonly workers_maximum?: number;
   readonly worker_class?: "sync" | "gevent" | "uvicorn.workers.UvicornWorker";
   readonly max_requests?: number;
   readonly max_requests_jitter?: number;
@@ -44,7 +42,7 @@ export interface SiteFile {
   readonly version?: string;
   readonly env: readonly NameAndValue[];
   readonly services: readonly ServiceEntry[];
-  /** About unknown keys: nothing fails because of them. */
+  /** About keys without effect: nothing fails because of them. */
   readonly warnings: readonly string[];
 }
 
@@ -106,7 +104,7 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
     ...(raw.version === undefined ? {} : { version: raw.version }),
     env: (raw.env ?? []) as NameAndValue[],
     services: (raw.services ?? []) as ServiceEntry[],
-    warnings: await unknownKeys(content, file),
+    warnings: [...(await unknownKeys(content, file)), ...withoutEffect(raw, file)],
   };
 }
 
@@ -119,8 +117,16 @@ interface RawSiteFile {
   readonly env?: readonly { name: string; value?: string; cmd?: string }[];
   readonly crontab?: readonly string[];
   readonly redis?: object;
-  readonly services?: readonly (Omit<ServiceEntry, "lang"> & { lang: string; secrets_config?: string })[];
+  readonly services?: readonly (Omit<ServiceEntry, "lang"> & RawServiceKeys)[];
   readonly workers?: readonly object[];
+}
+
+/** Keys of a service that the schema allows and that have no use yet. */
+interface RawServiceKeys {
+  readonly lang: string;
+  readonly secrets_config?: string;
+  readonly workers_minimum?: number;
+  readonly workers_maximum?: number;
 }
 
 function parseJson(text: string, file: string): unknown {
@@ -213,6 +219,18 @@ function notBuiltYet(raw: RawSiteFile, file: string): string[] {
   }
   return found.map(
     (what) => `${file}: ${what} is not built yet; it comes in a later version. Take it out to deploy the rest.`,
+  );
+}
+
+/** The number of workers stays as `workers` says: a site works without these keys, so they stop no deployment. */
+function withoutEffect(raw: RawSiteFile, file: string): string[] {
+  return (raw.services ?? []).flatMap((service, index) =>
+    (["workers_minimum", "workers_maximum"] as const)
+      .filter((key) => service[key] !== undefined)
+      .map((key) => {
+        const place = `"services[${index}].${key}" (of ${service.name})`;
+        return `${file}: ${place} has no effect yet; it comes in a later version. "workers" tells how many there are.`;
+      }),
   );
 }
 

@@ -1,6 +1,6 @@
 import { access, mkdir } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
+import { cacheFolder } from "../lib/cache-folder.ts";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
 import { createApi, ensureOwnerKey, makeSpacesKeys, makeZones, openStore } from "./api/index.ts";
@@ -80,7 +80,7 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
 
 /** versitygw 1.8.0: what the caller says, else on PATH, else where set-up puts it. */
 async function findVersitygw(): Promise<string> {
-  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "chillbox/versitygw/1.8.0");
+  const cache = join(cacheFolder(), "versitygw/1.8.0");
   const folders = [...toolPath.split(":").filter((folder) => folder !== ""), cache];
   const candidates = [process.env.CHILLBOX_VERSITYGW, ...folders.map((folder) => join(folder, "versitygw"))];
   for (const path of candidates.filter((one) => one !== undefined)) {

@@ -3,23 +3,18 @@
 # Whoever starts it (Pulumi's command plugin) may have secrets in its own. Only names that are set are passed on.
 set -eu
 
-exec env -i \
-  ${PATH:+"PATH=$PATH"} \
-  ${HOME:+"HOME=$HOME"} \
-  ${USER:+"USER=$USER"} \
-  ${LOGNAME:+"LOGNAME=$LOGNAME"} \
-  ${LANG:+"LANG=$LANG"} \
-  ${LC_ALL:+"LC_ALL=$LC_ALL"} \
-  ${TMPDIR:+"TMPDIR=$TMPDIR"} \
-  ${XDG_CACHE_HOME:+"XDG_CACHE_HOME=$XDG_CACHE_HOME"} \
-  ${XDG_RUNTIME_DIR:+"XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR"} \
-  ${SSL_CERT_FILE:+"SSL_CERT_FILE=$SSL_CERT_FILE"} \
-  ${NODE_EXTRA_CA_CERTS:+"NODE_EXTRA_CA_CERTS=$NODE_EXTRA_CA_CERTS"} \
-  ${CHILLBOX_HOME:+"CHILLBOX_HOME=$CHILLBOX_HOME"} \
-  ${CHILLBOX_PORT_BASE:+"CHILLBOX_PORT_BASE=$CHILLBOX_PORT_BASE"} \
-  ${CHILLBOX_ADDRESS_RANGE:+"CHILLBOX_ADDRESS_RANGE=$CHILLBOX_ADDRESS_RANGE"} \
-  ${ALPINE_MIRROR:+"ALPINE_MIRROR=$ALPINE_MIRROR"} \
-  ${HTTP_PROXY:+"HTTP_PROXY=$HTTP_PROXY"} \
-  ${HTTPS_PROXY:+"HTTPS_PROXY=$HTTPS_PROXY"} \
-  ${NO_PROXY:+"NO_PROXY=$NO_PROXY"} \
-  node "$@"
+# No value goes over a command line, such as that of `env -i NAME=VALUE`, because everybody on the machine can read those: a proxy's
+# address may have a password. A line within a value can look like a name, too: unsetting it does no harm.
+for name in $(env | LC_ALL=C sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
+  case $name in
+    PATH | HOME | USER | LOGNAME | LANG | LC_ALL | TMPDIR | XDG_CACHE_HOME | XDG_RUNTIME_DIR | \
+      SSL_CERT_FILE | NODE_EXTRA_CA_CERTS | CHILLBOX_HOME | CHILLBOX_PORT_BASE | CHILLBOX_ADDRESS_RANGE | \
+      ALPINE_MIRROR | HTTP_PROXY | HTTPS_PROXY | NO_PROXY)
+      eval "[ -n \"\${$name:-}\" ]" || unset -v "$name"
+      ;;
+    *) unset -v "$name" ;;
+  esac
+done
+unset -v name
+
+exec node "$@"

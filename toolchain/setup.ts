@@ -1,8 +1,8 @@
+import { cacheFolder } from "../lib/cache-folder.ts";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
 import { type Memory, readMemory, recall, remember } from "./memory.ts";
 import { runSteps } from "./progress.ts";
-import { cacheFolder } from "./start.mjs";
 import type { Context, FoundTool, Report, Tool, Tools } from "./tool.ts";
 import { allTools } from "./tools/index.ts";
 import { makePassphrase, writeWrapper } from "./wrapper.ts";

@@ -75,7 +75,7 @@ export function cacheFolder(environment = process.env) {
 
 /** Path of a Node that is new enough, installed if there is none. */
 function findNode() {
-  if (process.env[STARTED]) throw new StartError(`Node ${process.versions.node} is too old: 22.18 or newer is needed.`);
+  if (process.env[STARTED] === String(process.ppid)) throw new StartError(`Node ${process.versions.node} is too old: 22.18 or newer is needed.`);
   return findNodeOnPath() ?? installNode();
 }
 
@@ -191,7 +191,7 @@ function npm(args, cwd) {
 
 /** Runs SCRIPT with another Node and ends as it ended. */
 function runWith(node, script, args) {
-  const env = { ...process.env, PATH: pathWith(node), [STARTED]: "1" };
+  const env = { ...process.env, PATH: pathWith(node), [STARTED]: String(process.pid) };
   const child = spawn(node, [script, ...args], { stdio: "inherit", env });
   // A terminal sends SIGINT to the child as well; without one it is for us to pass on.
   const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;

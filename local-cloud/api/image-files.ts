@@ -12,7 +12,7 @@ export function partFile(imagesFolder: string, id: number, ending: "download" | 
   return join(imagesFolder, `${id}.${ending}.part`);
 }
 
-/** Removes files of images that are gone and that no droplet is still being made from, and what broken imports left. */
+/** Removes files of images that are gone and that no droplet is still being made from, and what broken imports left. Never throws. */
 export async function sweepImages({ store, imagesFolder, log }: ApiContext): Promise<void> {
   const creating = new Set(
     store.actions
@@ -24,7 +24,9 @@ export async function sweepImages({ store, imagesFolder, log }: ApiContext): Pro
     const [, digits = "", ending = ""] = /^([0-9]+)\.(raw|(?:download|convert)\.part)$/.exec(name) ?? [];
     const id = Number(digits);
     const status = store.images.get(id)?.status;
-    return ending === "raw" ? status === "available" || creating.has(id) : status === "NEW";
+    // An import gives its file the final name before the image becomes available.
+    if (status === "NEW") return true;
+    return ending === "raw" && (status === "available" || creating.has(id));
   };
   try {
     for (const name of await readdir(imagesFolder)) {

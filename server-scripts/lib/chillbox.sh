@@ -116,6 +116,18 @@ make_work() {
   trap 'exit 143' TERM HUP
 }
 
+# remove_folder SLUG PATH: removes it. What the site's user still owns it empties itself: root, walking there, could be led away by a link.
+remove_folder() {
+  [ -e "$2" ] || return 0
+  if [ "$(stat -c %U "$2")" != root ]; then
+    s6-setuidgid "$1" chmod -R u+rwX "$2" 2>/dev/null || true
+    s6-setuidgid "$1" find "$2" -mindepth 1 -delete || true
+    rmdir "$2" || die "$2 cannot be removed: a process of $1 still writes there"
+    return 0
+  fi
+  rm -rf "$2"
+}
+
 sha256_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 
 is_slug() {

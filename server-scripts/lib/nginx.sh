@@ -6,6 +6,22 @@ NGINX_CONF=$ROOT/etc/nginx/nginx.conf
 NGINX_RUN=$RUN/nginx
 INCLUDE_SITES="include $SITES/*/current/nginx/*.conf;"
 
+# Where nginx writes, root neither writes nor follows names: its pid file has a folder of its own, and in the folder of logs it may add
+# files but not take the place of a site's folder (that is what the sticky bit does).
+make_nginx_places() {
+  make_dir 750 root:nginx "$NGINX_RUN"
+  make_dir 770 root:nginx "$NGINX_RUN/own"
+  make_dir 1770 root:nginx "$ROOT/var/log/nginx"
+}
+
+# make_log_folder PATH: a site's folder in nginx's folder of logs, root's, in which nginx writes.
+make_log_folder() {
+  mkdir -m 770 "$1" 2>/dev/null || [ "$(stat -c %F "$1")" = directory ] || die "$1 is no folder: remove it"
+  own root:nginx "$1"
+  [ -n "$ROOT" ] || [ "$(stat -c %F:%U "$1")" = directory:root ] || die "$1 is no folder: remove it"
+  chmod 770 "$1"
+}
+
 as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
 
 # check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one. Returns 1 with nginx's words when it is refused.

@@ -37,6 +37,10 @@ put_to_use() {
   start_candidates
   lock switch 120
   check_nginx "$slug" "$target" || discard
+  # For a run that finds this release in use, because this one was killed before it could confirm or go back.
+  rm -f "$target/confirmed"
+  printf '%s\n' "$old" >"$target/previous"
+  fsync "$target/previous"
   switch_to "$release"
   "$here/chillbox-ports" || go_back "the ports of $slug cannot be closed to other sites"
   if ! { apply_nginx && wait_for_answer; }; then go_back "$slug $release does not answer: $(last_lines)"; fi
@@ -94,15 +98,22 @@ go_back() {
   die "$slug is not installed"
 }
 
-# The release is current, but perhaps not all of it runs, because a run was killed.
+# The release is current, but perhaps not all of it runs, because a run was killed. Returns 1 when it does not answer.
 mend() {
   settle_site "$slug"
   lock switch 120
   "$here/chillbox-ports" || exit 1
   apply_nginx || exit 1
   unlock switch
-  wait_for_services
-  wait_for_answer || die "$slug does not answer: $(last_lines)"
+  wait_for_services && wait_for_answer
+}
+
+# confirm RESULT: the release has held out: it is not gone back from any more, and the log of deploys has it.
+confirm() {
+  [ ! -e "$target/confirmed" ] || return 0
+  note "$(cat "$target/previous" 2>/dev/null || true)" "$release" "$1"
+  : >"$target/confirmed"
+  fsync "$target/confirmed"
 }
 
 all_ready() {
@@ -119,7 +130,7 @@ no_leftovers() {
 
 wait_for_services() {
   for service in $(services_of "$target"); do
-    wait_ready "$slug.$service@$release" || die "service $service of $slug does not run: $(last_lines)"
+    wait_ready "$slug.$service@$release" || return 1
   done
 }
 

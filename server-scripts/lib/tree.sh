@@ -35,6 +35,8 @@ add_logger() {
   make_dir 750 root:root "$2"
   [ -p "$RUN/log/$1" ] || mkfifo "$RUN/log/$1"
   if [ ! -e "$SERVICES/log+$1" ]; then
+    # A run that was killed here left its half.
+    rm -rf "${SERVICES:?}/log+$1.new"
     mkdir "$SERVICES/log+$1.new"
     cat >"$SERVICES/log+$1.new/run" <<RUN
 #!/bin/sh
@@ -66,6 +68,7 @@ copy_service() {
   add_logger "$1.$3" "$ROOT/var/log/$1-$3"
   link_service "log+$1.$3"
   [ ! -e "$SERVICES/$copy_name" ] || return 0
+  rm -rf "${SERVICES:?}/$copy_name.new"
   cp -R "$SITES/$1/releases/$2/services/$3" "$SERVICES/$copy_name.new"
   [ -z "${4-}" ] || : >"$SERVICES/$copy_name.new/data/trial"
   chmod -R go=rX "$SERVICES/$copy_name.new"
@@ -75,7 +78,23 @@ copy_service() {
 # listen_for SLUG RELEASE SERVICE: its port is held before any code of the site runs.
 listen_for() {
   read -r listen_name listen_host listen_port <"$SITES/$1/releases/$2/services/$3/data/socket"
+  if "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null; then return 0; fi
+  free_port "$1" "$listen_name" || return 1
   "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null
+}
+
+# free_port SLUG SOCKET: ends the site's own services that hold a socket which the holder has not: one that was started anew has lost
+# them all. Whoever settles the site starts them again. Returns 1 when none of them has it.
+free_port() {
+  free_port_code=1
+  for free_port_path in "$SERVICES/$1".*; do
+    free_port_name=${free_port_path##*/}
+    if ! cut -d ' ' -f 1 "$free_port_path/data/socket" 2>/dev/null | grep -Fqx "$2" || ! is_up "$free_port_name"; then continue; fi
+    log "warning: the socket holder has lost $2: $free_port_name is started anew, its visitors get the maintenance page for a moment"
+    s6-svc -wD -T "$DRAIN_MS" -d "$TREE/$free_port_name" || s6-svc -dk "$TREE/$free_port_name" || true
+    free_port_code=0
+  done
+  return "$free_port_code"
 }
 
 # release_sockets SLUG: gives back the site's sockets that no running service of it uses any more.

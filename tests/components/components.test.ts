@@ -363,6 +363,11 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   });
   const manifest = JSON.parse(stdin);
   assert.equal(manifest.server, "7");
+  assert.equal(
+    find(own, "site-shop-deployer").inputs.create,
+    "sh local-commands/run.sh local-commands/name-deployer.ts",
+  );
+  assert.equal(manifest.by, "me@laptop");
   assert.match(manifest.release, /^1\.0\.0\+[0-9a-f]{12}$/);
   assert.equal(manifest.nginx, "server_name shop.test;");
   const opts = optionsOf("site-shop-install");

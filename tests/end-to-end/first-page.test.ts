@@ -39,7 +39,7 @@ describe("from a clone to a page and back", async () => {
     const ordinary = ["--reuid=65534", "--clear-groups", ...caps, process.execPath, "cli/chillbox.mjs", "up"];
     const outcome = await copy.run("setpriv", ordinary);
     assert.notEqual(outcome.exitCode, 0);
-    assert.match(outcome.output, /root/);
+    assert.match(outcome.output, /needs root/);
     assert.doesNotMatch(outcome.output, /\n\s+at /, "a stack trace is no answer for a person");
     assert.equal(folderDigest(join(copy.folder, "state")), "absent");
   });
@@ -106,14 +106,31 @@ describe("from a clone to a page and back", async () => {
   });
 
   it("works with plain pulumi in a person's shell", async () => {
-    const outcome = await copy.shell("pulumi preview --stack local --expect-no-changes --non-interactive");
+    const outcome = await copy.run("sh", ["-euc", readmeBlock(copy, "## Plain Pulumi")]);
     assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, /\d+ unchanged/);
+    assert.doesNotMatch(outcome.output, /\d+ to (create|update|replace|delete)/);
+  });
+
+  it("takes the README's stack for a real server, and refuses to run it on stand-ins", async () => {
+    copy.write("secret", "not-a-real-token\n");
+    copy.write("own-passphrase", "only for this test\n");
+    const lines = readmeBlock(copy, "## Your own server").replace(/(--secret .*)/g, "$1 < secret");
+    const outcome = await copy.shell(
+      `export PULUMI_CONFIG_PASSPHRASE_FILE=own-passphrase\n${lines.replace("pulumi up", "pulumi up --yes")}`,
+    );
+    assert.notEqual(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, /stand-in/);
+    assert.match(copy.read("Pulumi.production.yaml"), /secure:/);
+    assert.doesNotMatch(copy.read("Pulumi.production.yaml"), /not-a-real-token/);
+    copy.delete("Pulumi.production.yaml");
+    assert.equal((await copy.shell("pulumi stack select local")).exitCode, 0);
   });
 
   it("keeps no secret in the state", async () => {
     const { output } = await copy.shell("pulumi stack export --stack local");
-    const secrets = knownSecrets(copy);
-    assert.ok(secrets.length >= 3);
+    const secrets = await knownSecrets(copy);
+    assert.ok(secrets.length >= 6, `${secrets.length} secrets`);
     for (const secret of secrets) {
       assert.ok(!output.includes(secret), "pulumi stack export shows a secret");
       assert.deepEqual(filesWith(join(copy.folder, "state"), secret), []);
@@ -201,11 +218,15 @@ describe("from a clone to a page and back", async () => {
   });
 
   it("takes everything down and leaves nothing", async () => {
-    const outcome = await copy.chillbox(["down"]);
+    const outcome = await copy.run("npm", ["run", "down"]);
     assert.equal(outcome.exitCode, 0, outcome.output);
     assert.deepEqual(machineState(copy.settings.id, copy.folder), untouched);
-    const { output } = await copy.shell("pulumi stack export --stack local 2>&1 || true");
-    assert.doesNotMatch(output, /digitalocean:/);
+    const left = await copy.shell("pulumi stack export --stack local");
+    assert.equal(left.exitCode, 0, left.output);
+    assert.deepEqual(
+      (JSON.parse(left.output) as { deployment: { resources?: unknown[] } }).deployment.resources ?? [],
+      [],
+    );
   });
 });
 
@@ -257,12 +278,26 @@ function readmeBlock(copy: ProjectCopy, heading: string): string {
   return block;
 }
 
-/** Values that must never be readable: the local cloud's credentials and the passphrase of the stack. */
-function knownSecrets(copy: ProjectCopy): string[] {
+/**
+ * Values that must never be readable: the local cloud's credentials, the passphrase of the stack, and what the state itself keeps sealed:
+ * each Spaces key that was made, each line of a private key, user-data.
+ */
+async function knownSecrets(copy: ProjectCopy): Promise<string[]> {
   const credentials = JSON.parse(copy.read(".chillbox/cloud/credentials.json")) as Record<string, string>;
-  return [credentials.token, credentials.spacesSecretKey, copy.read(".chillbox/passphrase").trim()].filter(
-    (secret) => secret !== undefined,
-  );
+  const opened = await copy.shell("pulumi stack export --stack local --show-secrets");
+  assert.equal(opened.exitCode, 0);
+  const made = [...opened.output.matchAll(/secretKey\\*"+:\s*\\*"+([A-Za-z0-9+/=]{20,})/g)].map((match) => match[1]);
+  const sealed = [...opened.output.matchAll(/[A-Za-z0-9+/]{64}(?=\\+n)/g)].map((match) => match[0]);
+  assert.ok(made.length >= 2, "the Spaces keys are in the opened state");
+  assert.ok(sealed.length >= 5, "private keys and the envelope are in the opened state");
+  const all = [
+    credentials.token,
+    credentials.spacesSecretKey,
+    copy.read(".chillbox/passphrase").trim(),
+    ...made,
+    ...sealed,
+  ];
+  return [...new Set(all)].filter((secret) => secret !== undefined);
 }
 
 /** Files below a folder whose content, plain or unpacked, holds the text. */

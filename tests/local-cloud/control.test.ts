@@ -196,7 +196,7 @@ test("damaged credentials are said to be so", async () => {
 });
 
 test("a port that is taken is named with the program that has it, before anything is made", async () => {
-  for (const port of [settings.ports.api, settings.ports.dns, settings.ports.gatewayTls]) {
+  for (const port of [settings.ports.api, settings.ports.dns]) {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
     const before = readdirSync(settings.home);

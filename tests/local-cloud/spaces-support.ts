@@ -1,8 +1,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { Agent } from "node:http";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { S3Client } from "@aws-sdk/client-s3";
+import { cacheFolder } from "../../lib/cache-folder.ts";
 import { type Spaces, startSpaces } from "../../local-cloud/spaces/spaces.ts";
 import type { SpacesGrant, SpacesKeys } from "../../local-cloud/types.ts";
 
@@ -24,10 +25,7 @@ export interface TestSpaces {
   stop(): Promise<void>;
 }
 
-export const versitygwPath = join(
-  process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"),
-  "chillbox/versitygw/1.8.0/versitygw",
-);
+export const versitygwPath = join(cacheFolder(), "versitygw/1.8.0/versitygw");
 
 /** Starts Spaces in a temporary folder, or in `folder`, which is then kept. */
 export async function startTestSpaces(folder?: string): Promise<TestSpaces> {

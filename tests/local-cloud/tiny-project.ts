@@ -1,13 +1,13 @@
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { TestContext } from "node:test";
+import { cacheFolder } from "../../lib/cache-folder.ts";
 import { installStandIns } from "../../toolchain/stand-ins/install.ts";
 
 const repository = join(import.meta.dirname, "../..");
-const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
-const cached = join(cache, "chillbox/pulumi/3.259.0/pulumi");
+const cached = join(cacheFolder(), "pulumi/3.259.0/pulumi");
 const pulumi = existsSync(cached) ? cached : "pulumi";
 
 /** What a run of `pulumi` did. */

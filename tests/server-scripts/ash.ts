@@ -5,17 +5,16 @@
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { buildImage } from "../../image/build.ts";
+import { cacheFolder } from "../../lib/cache-folder.ts";
 import { rawImage } from "../image/raw-image.ts";
 
 /** @returns the absolute path of `ash`. */
 export async function imageShell(): Promise<string> {
   const image = await buildImage((line) => console.error(line));
-  const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
-  const folder = join(cache, "chillbox", "ash", image.digest);
+  const folder = join(cacheFolder(), "ash", image.digest);
   if (!existsSync(folder)) await extractShell(image.path, folder);
   return join(folder, "bin", "ash");
 }

@@ -1,20 +1,13 @@
-# Runs server scripts without a server: below a root folder of its own, by the image's busybox when CHILLBOX_ASH names it (see ash.ts),
-# else by the busybox or dash of this machine. setup_suite.bash sets it.
+# Runs server scripts without a server: below a root folder of its own, by the image's busybox, which CHILLBOX_ASH names (see ash.ts);
+# setup_suite.bash sets it. No other shell will do.
 
 scripts=$(cd "$BATS_TEST_DIRNAME/../../server-scripts" && pwd)
 
 setup() {
   export ROOT=$BATS_TEST_TMPDIR/root
   mkdir -p "$ROOT/run" "$ROOT/etc" "$BATS_TEST_TMPDIR/bin"
-  if [ -n "${CHILLBOX_ASH-}" ]; then
-    shell=("$CHILLBOX_ASH")
-    PATH=$BATS_TEST_TMPDIR/bin:$(dirname "$CHILLBOX_ASH"):$PATH
-  else
-    if command -v busybox >/dev/null; then shell=(busybox ash); else shell=(dash); fi
-    PATH=$BATS_TEST_TMPDIR/bin:$PATH
-    # Of what the scripts use, GNU's tools lack only this applet.
-    if ! command -v fsync >/dev/null; then fake fsync 'exec sync "$@"'; fi
-  fi
+  shell=("${CHILLBOX_ASH:?}")
+  PATH=$BATS_TEST_TMPDIR/bin:$(dirname "$CHILLBOX_ASH"):$PATH
   if declare -F prepare >/dev/null; then prepare; fi
 }
 

@@ -59,6 +59,7 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
 .services[0].logLevel = "loud"|services\[0\].logLevel is none of
 .services[0].health = "up"|services\[0\].health
 .services[0].environment["A B"] = ""|services\[0\].environment's name
+.services[0].environment.LD_PRELOAD = "x"|services\[0\].environment.LD_PRELOAD is the loader's
 .services[0].environment.A = 1|services\[0\].environment.A is not text
 .services += [.services[0]]|services\[1\].name 'api' is there twice
 .services += [.services[0] * {name: "b"}]|services\[1\].port 8001 is also my-site's service api's
@@ -84,6 +85,9 @@ TABLE
   grep -Fq -- "--worker-class sync --workers 2 --max-requests 10 --log-level info 'my_site_api.app:create_app()'" "$release/services/api/run"
   grep -Fq 'nice -n 5 s6-setuidgid my-site setpriv --nnp' "$release/services/api/run"
   for file in run finish; do "${shell[@]}" -n "$release/services/api/$file"; done
-  [ "$(cat "$release/services/api/data/socket")" = 'my-site.api:8001 127.0.0.1 8001' ]
-  [ "$(stat -c %a "$release/env/api")" = 700 ]
+  [ "$(cat "$release/services/api/data/socket")" = 'my-site.:8001 127.0.0.1 8001' ]
+  [ "$(stat -c %a "$release/env/api" "$release/env/api/A" | xargs)" = '750 640' ]
+  # Whatever the site chose is taken after root was given up.
+  tr -d '\n' <"$release/services/api/run" | grep -q 's6-setuidgid my-site setpriv --nnp.*s6-envdir'
+  [ "$(tr -d '\n' <"$release/services/api/run" | grep -c 's6-envdir.*s6-setuidgid\|/venv/.*s6-setuidgid')" = 0 ]
 }

@@ -2,8 +2,8 @@
 setup_suite() {
   if [ -z "${CHILLBOX_ASH-}" ]; then
     if ! CHILLBOX_ASH=$(node --disable-warning=ExperimentalWarning "$BATS_TEST_DIRNAME/ash.ts"); then
-      echo "# the image's shell is not to be had: this machine's own is taken" >&3
-      CHILLBOX_ASH=
+      echo "# the server image's shell is not to be had: the tests would say nothing about the server" >&3
+      return 1
     fi
   fi
   export CHILLBOX_ASH

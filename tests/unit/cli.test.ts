@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
@@ -8,6 +8,8 @@ import { after, describe, it } from "node:test";
 import { execa } from "execa";
 import { askSites, isPage } from "../../cli/ask-sites.ts";
 import { checkProject } from "../../cli/project-check.ts";
+import { checkPassphrase, removeState } from "../../cli/pulumi.ts";
+import { readConfig, removeSecrets, stackConfigFile } from "../../cli/stack-config.ts";
 import { removeDeadLocks } from "../../cli/state-locks.ts";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
 import type { SiteFile } from "../../lib/site-file.ts";
@@ -52,6 +54,63 @@ describe("chillbox", () => {
       "a home that is not set up has no plugins",
     );
     assert.ok(!readdirSync(folder).includes("doctor"));
+  });
+});
+
+describe("a stack's configuration file", () => {
+  const file = join(folder, "Pulumi.local.yaml");
+
+  it("gives values without the namespace, and none when it is missing or empty", async () => {
+    assert.deepEqual(await readConfig(join(folder, "Pulumi.none.yaml")), {});
+    for (const text of ["", "config:\n", "encryptionsalt: x\n"]) {
+      writeFileSync(file, text);
+      assert.deepEqual(await readConfig(file), {});
+    }
+    writeFileSync(file, "config:\n  chillbox:size: small\n");
+    assert.deepEqual(await readConfig(file), { size: "small" });
+  });
+
+  it("is named with the line when it is damaged", async () => {
+    writeFileSync(file, "config:\n  chillbox:size: small\n  chillbox:region: [nyc3\n");
+    await assert.rejects(readConfig(file), {
+      name: "UserError",
+      message: /^.*Pulumi\.local\.yaml is not valid YAML: .*line \d.*$/,
+    });
+    writeFileSync(file, "config: small\n");
+    await assert.rejects(readConfig(file), { name: "UserError", message: /Pulumi\.local\.yaml .*"config"/ });
+  });
+});
+
+describe("what is thrown away without Pulumi", () => {
+  const settings = {
+    ...localCloudSettings({ CHILLBOX_HOME: join(folder, "thrown/.chillbox") }),
+    repository: join(folder, "thrown"),
+  };
+  const stacks = join(settings.repository, "state/.pulumi/stacks/chillbox");
+
+  it("is a stack's state whose passphrase is gone, and no other stack's", async () => {
+    mkdirSync(stacks, { recursive: true });
+    for (const name of ["local.json", "local.json.bak", "production.json"]) writeFileSync(join(stacks, name), "{}");
+    assert.throws(() => checkPassphrase(settings), { name: "UserError", message: /down -- --force$/ });
+    await removeState(settings);
+    assert.deepEqual(readdirSync(stacks), ["production.json"]);
+    checkPassphrase(settings);
+    await removeState({ ...settings, repository: join(folder, "nowhere") });
+  });
+
+  it("is every secret of the stack's file, and no plain value", async () => {
+    const file = stackConfigFile(settings);
+    assert.equal(await removeSecrets(settings), false);
+    const list = "  chillbox:list:\n    - secure: v1:b\n";
+    const plain = "config:\n  # Mine\n  chillbox:size: small\n";
+    writeFileSync(file, `encryptionsalt: v1:x\n${plain}  chillbox:apiToken:\n    secure: v1:a\n${list}`);
+    assert.equal(await removeSecrets(settings), true);
+    assert.equal(readFileSync(file, "utf8"), plain);
+    for (const text of [plain, "", "# Mine\n"]) {
+      writeFileSync(file, text);
+      assert.equal(await removeSecrets(settings), false);
+      assert.equal(readFileSync(file, "utf8"), text);
+    }
   });
 });
 

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { execa } from "execa";
+import { cacheFolder as cacheFolderOfLibrary } from "../../lib/cache-folder.ts";
 import { shellQuote } from "../../toolchain/environment.ts";
 import { cacheFolder, runsTypeScript } from "../../toolchain/start.mjs";
 
@@ -54,6 +55,10 @@ describe("start.mjs", () => {
     assert.equal(cacheFolder({ XDG_CACHE_HOME: "/var/cache/me" }), "/var/cache/me/chillbox");
     assert.match(cacheFolder({ XDG_CACHE_HOME: "cache" }), /^\/.*\/\.cache\/chillbox$/);
     assert.match(cacheFolder({}), /^\/.*\/\.cache\/chillbox$/);
+    for (const configured of ["/var/cache/me", "cache", "./cache", ""]) {
+      const environment = { XDG_CACHE_HOME: configured };
+      assert.equal(cacheFolderOfLibrary(environment), cacheFolder(environment));
+    }
   });
 
   it("installs the packages once and hands over arguments and exit code", async () => {

@@ -30,6 +30,15 @@ test("a good site file is read", async () => {
   assert.deepEqual(site.warnings, []);
 });
 
+test("keys without effect are named and fail nothing", async () => {
+  const { warnings } = await readSiteFile(
+    await write({ ...good, services: [{ ...python, workers_minimum: 1, workers_maximum: 4 }] }),
+  );
+  assert.equal(warnings.length, 2);
+  assert.match(warnings[0] ?? "", /"services\[0\]\.workers_minimum" \(of api\) has no effect yet.*later version/);
+  assert.match(warnings[1] ?? "", /workers_maximum/);
+});
+
 test("unknown keys are named and fail nothing", async () => {
   const { warnings } = await readSiteFile(
     await write({ ...good, colour: 1, contact: { ...good.contact, fax: "" }, services: [{ ...python, portt: 1 }] }),

@@ -37,6 +37,36 @@ test("run.sh passes on an allow-list, values with blanks in one piece, and stdin
   assert.deepEqual(rest, { HOME: "/a b'\"", CHILLBOX_HOME: "/c" });
 });
 
+test("run.sh is not misled by odd values, and shows none on a command line", async () => {
+  const script = join(folder, "show-line.ts");
+  const show = `import { readFileSync } from "node:fs";
+console.log(JSON.stringify([process.env, readFileSync("/proc/self/cmdline", "utf8"), readFileSync("/proc/self/environ", "latin1")]));
+`;
+  await writeFile(script, show);
+  // Bytes that are no UTF-8 can only come from a shell.
+  const start = `export PULUMI_ODD="$(printf '\\377secret')"; exec sh ${join(repository, "local-commands/run.sh")} ${script} word`;
+  const output = execFileSync("sh", ["-c", start], {
+    env: {
+      PATH: process.env.PATH,
+      LANG: "C.UTF-8",
+      HTTPS_PROXY: "http://me:password@proxy",
+      USER: "a\nLOGNAME=b\n$(id); c=d",
+      MANY: "secret\nPATH=/nowhere\nHOME=",
+      name: "secret",
+    },
+    encoding: "utf8",
+  });
+  const [environment, line, block] = JSON.parse(output);
+  delete environment.PATH;
+  assert.deepEqual(environment, {
+    LANG: "C.UTF-8",
+    HTTPS_PROXY: "http://me:password@proxy",
+    USER: "a\nLOGNAME=b\n$(id); c=d",
+  });
+  assert.equal(line, `node\0${script}\0word\0`);
+  assert.doesNotMatch(block, /secret/);
+});
+
 test("a failed local command says one line and shows no stack", () => {
   const run = () =>
     execFileSync("node", [join(repository, "local-commands/make-ssh-key.ts")], { input: "no JSON", stdio: "pipe" });
