@@ -3,6 +3,7 @@ import { packagesToRun, packagesToTest } from "../toolchain/debian-packages.ts";
 import { lookForTools } from "../toolchain/setup.ts";
 import { missingPackages } from "../toolchain/tools/debian-packages.ts";
 import { allTools, toRun, toTest } from "../toolchain/tools/index.ts";
+import { renderTable } from "./table.ts";
 
 /** One line of the report. */
 interface Finding {
@@ -67,13 +68,5 @@ function printTable(findings: readonly Finding[]): void {
     ["tool", "version", "from", "where"],
     ...findings.map((each) => [each.name, each.version, each.source, each.path]),
   ];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  for (const row of rows) {
-    process.stdout.write(
-      `${row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd()}\n`,
-    );
-  }
+  process.stdout.write(renderTable(rows));
 }

@@ -1,5 +1,6 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
+import { readCount } from "../arguments.ts";
 
 const say = (line: string) => process.stderr.write(`${line}\n`);
 
@@ -72,11 +73,4 @@ function describe(status: import("../../local-cloud/control.ts").CloudStatus): s
   );
   const list = droplets.length > 0 ? `Droplets:\n${droplets.join("")}` : "It has no droplets.\n";
   return `The local cloud ${state}: process ${status.pid}, API on ${status.apiEndpoint}, addresses ${status.addressRange}.\n${list}`;
-}
-
-function readCount(text: string): number {
-  if (!/^[1-9][0-9]{0,6}$/.test(text)) {
-    throw new InvalidArgumentError("give a number from 1 on");
-  }
-  return Number(text);
 }

@@ -136,3 +136,17 @@ is_slug() {
   esac
   [ ${#1} -le 31 ]
 }
+
+is_service() {
+  case $1 in
+  '' | [!A-Za-z]* | *[!A-Za-z0-9_-]*) return 1 ;;
+  esac
+  [ ${#1} -le 31 ]
+}
+
+# read_slug: standard input, a JSON object, goes to $WORK/input.json; slug is its slug.
+read_slug() {
+  cat >"$WORK/input.json"
+  slug=$(jq -er '.slug | strings' "$WORK/input.json" 2>/dev/null) || die "standard input has no slug"
+  is_slug "$slug" || die "\"$slug\" is not a slug"
+}

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { SiteStatus, Status } from "../../cli/status.ts";
 import { type Said, TestServer } from "./server.ts";
 
 /** One server for all tests of this file, in their order: made, given sites, attacked, restarted. */
@@ -297,7 +298,7 @@ test("a release that broke after its install was killed makes way for the one be
   );
   assert.match(await refused(manifest), /put to use by a run that did not end[\s\S]*went back to 1\.1\.2/);
   assert.equal(await get("app.test", "/api/"), "two");
-  assert.match(await root("tail -n 1 /var/lib/chillbox/sites/app/log"), /1\.1\.3\+\w+\t1\.1\.2\+\w+\twent back/);
+  assert.match(await root("tail -n 1 /var/lib/chillbox/sites/app/log"), /1\.1\.2\+\w+\t1\.1\.3\+\w+\ttest\twent back$/);
   await root("rm /var/lib/app/api/broken");
 });
 
@@ -332,6 +333,137 @@ test("what a service's environment names never runs as root", { timeout: 90_000 
   await root("rm -r /dev/shm/owned-* /var/lib/app/api/bin");
   assert.equal(await get("app.test", "/api/"), "two");
 });
+
+/** What a command of the server prints, as JSON. */
+async function asked<T>(command: string, input: unknown = ""): Promise<T> {
+  const said = await server.ssh(command, input);
+  assert.equal(said.code, 0, said.errors);
+  return JSON.parse(said.out) as T;
+}
+
+const backManifests: Record<string, unknown>[] = [];
+
+async function rollBack(release?: string): Promise<Record<string, unknown>> {
+  return asked("doas chillbox-site rollback", { slug: "back", release, by: "me@laptop", reason: "two\tis wrong" });
+}
+
+test("rollback puts the release before back to use, without the network and without a failed request", {
+  timeout: 90_000,
+}, async () => {
+  for (const [version, word] of Object.entries({ "1.0.0": "one", "2.0.0": "two" })) {
+    const changes = { ...withService("back", 8103), version, watchSeconds: 0 };
+    const manifest = await server.manifest("back", tree("back", "static", answering(word)), changes);
+    assert.equal((await install(manifest)).result, "installed");
+    backManifests.push(manifest);
+  }
+  await root("mv /etc/chillbox/spaces.curlrc /etc/chillbox/spaces.away");
+  const stop = server.host.path("stop-back");
+  const ask = `curl --silent --fail --max-time 10 --header "Host: back.test" "http://${server.host.address}/api/?[1-20]"`;
+  const visitors = server.run(["sh", "-c", `while [ ! -e ${stop} ]; do ${ask} || exit 1; done`]);
+  await sleep(300);
+  const done = await rollBack();
+  writeFileSync(stop, "");
+  const { code, out } = await visitors;
+  await root("mv /etc/chillbox/spaces.away /etc/chillbox/spaces.curlrc");
+  assert.equal(code, 0, "a request failed");
+  assert.deepEqual([...new Set(out.trim().split("\n"))], ["two", "one"]);
+  assert.deepEqual(
+    [done.result, done.release, done.from],
+    ["rolled back", backManifests[0]?.release, backManifests[1]?.release],
+  );
+  console.log(`# rollback: ${done.switchMilliseconds} ms until visitors had it, ${done.milliseconds} ms in all`);
+  assert.ok(Number(done.switchMilliseconds) < 5_000);
+  assert.equal(await root("ls /run/chillbox/scan | grep -c ^back"), "1");
+});
+
+test("what was rolled back from stays out until another release is installed", { timeout: 60_000 }, async () => {
+  assert.equal((await install(backManifests[1])).result, "unchanged (pinned)");
+  assert.equal(await get("back.test", "/api/"), "one");
+  const pinned = await siteStatus("back");
+  assert.deepEqual(pinned.pin?.from, [backManifests[1]?.release]);
+  assert.equal(pinned.pin?.by, "me@laptop");
+  const changes = { ...withService("back", 8103), version: "3.0.0", watchSeconds: 0 };
+  await install(await server.manifest("back", tree("back", "static", answering("three")), changes));
+  assert.equal((await siteStatus("back")).pin, null);
+  assert.equal((await install(backManifests[1])).result, "installed");
+});
+
+test("a release that is not kept is refused with those that are", async () => {
+  const said = await server.ssh("doas chillbox-site rollback", { slug: "back", release: "9.9.9" });
+  assert.equal(said.code, 1);
+  assert.match(said.errors, /9\.9\.9 is not kept on this server; kept of back: .*2\.0\.0\+\w+ \(in use\)/);
+});
+
+test("a rollback that is killed anywhere leaves one release in use, and the next run ends it", {
+  timeout: 120_000,
+}, async () => {
+  let [from, to] = ["two", "three"];
+  for (const delay of [50, 200, 400, 600, 900, 1200]) {
+    const release = to === "three" ? "3.0.0" : "2.0.0";
+    const kill = `(sleep ${delay / 1000}; pkill -KILL -f '[c]hillbox-site') & doas chillbox-site rollback`;
+    await server.ssh(`doas sh -c "${kill.replaceAll("$", "\\$")}"`, { slug: "back", release });
+    const between = await get("back.test", "/api/");
+    assert.ok([from, to].includes(between), `after ${delay} ms: ${between}`);
+    assert.match(String((await rollBack(release)).result), /rolled back|unchanged/);
+    assert.equal(await get("back.test", "/api/"), to, `after ${delay} ms`);
+    assert.equal(await root("ls /run/chillbox/services | grep -c ^back"), "1");
+    [from, to] = [to, from];
+  }
+});
+
+test("the log of deploys tells who, from, to, why and what became of it", async () => {
+  const broken = { ...withService("back", 8103), version: "4.0.0", by: "you", reason: "a try" };
+  await refused(await server.manifest("back", tree("back", "static", answering("x", "raise ValueError()")), broken));
+  const deploys = await asked<Record<string, string>[]>("doas chillbox-site log", { slug: "back" });
+  const [one, two] = backManifests.map(({ release }) => String(release));
+  const rows = deploys.slice(0, 3).map(({ by, from, to, why, result }) => [by, from, to, why, result]);
+  assert.deepEqual(rows, [
+    ["test", "-", one, "test", "installed"],
+    ["test", one, two, "test", "installed"],
+    ["me@laptop", two, one, "two is wrong", "rolled back"],
+  ]);
+  const last = deploys.at(-1);
+  assert.deepEqual([last?.by, last?.why, last?.result], ["you", "a try", "refused"]);
+  for (const { when } of deploys) assert.match(String(when), /^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+});
+
+test("status tells of the server, its sites, and why a service is down", { timeout: 60_000 }, async () => {
+  const { server: facts } = await asked<Status>("doas chillbox-status");
+  assert.equal(facts.host, "box");
+  assert.equal(facts.serverName, "box.test");
+  assert.match(facts.system, /^Alpine Linux/);
+  assert.ok(facts.nginx.up && facts.uptimeSeconds >= 0 && facts.uptimeSeconds < 3600);
+  for (const { totalBytes, availableBytes } of [facts.memory, facts.disk]) {
+    assert.ok(availableBytes > 0 && availableBytes < totalBytes);
+  }
+  const site = await siteStatus("back");
+  assert.deepEqual(
+    site.services.map(({ name, up, ready }) => [name, up, ready]),
+    [["api", true, true]],
+  );
+  await root("s6-svc -wD -d /run/chillbox/scan/back.api@*");
+  const [down] = (await siteStatus("back")).services;
+  assert.deepEqual([down?.up, down?.ready, down?.wanted], [false, false, false]);
+  assert.match(String(down?.lastLine), /Shutting down|Worker|Handling/);
+  await root("s6-svc -wU -u /run/chillbox/scan/back.api@*");
+});
+
+test("logs prints what a service and nginx said", async () => {
+  assert.match(await root("chillbox-logs -n 5 back api"), /gunicorn|Booting|Listening|worker/i);
+  assert.match(await root("chillbox-logs back nginx"), /GET \/api\/.* 200 /);
+  const followed = server.ssh("(sleep 2) | doas chillbox-logs -f -n 1 back nginx");
+  await sleep(700);
+  await get("back.test", "/api/?followed");
+  assert.match((await followed).out, /GET \/api\/\?followed/);
+  await server.ssh("doas chillbox-site remove", { slug: "back" });
+});
+
+async function siteStatus(slug: string): Promise<SiteStatus> {
+  const { sites } = await asked<Status>("doas chillbox-status");
+  const site = sites.find((each) => each.slug === slug);
+  assert.ok(site, `no site ${slug}`);
+  return site;
+}
 
 test("an archive with a hostile entry is refused before anything of it is written", { timeout: 60_000 }, async () => {
   const site = tree("evil", "page");

@@ -1,0 +1,164 @@
+import { plainText, renderTable } from "./table.ts";
+
+/** A line of a site's deploy log. */
+export interface Deploy {
+  /** UTC, ISO 8601. */
+  readonly when: string;
+  readonly by: string;
+  /** A release, or "-". */
+  readonly from: string;
+  readonly to: string;
+  readonly why: string;
+  /** installed, refused, went back, rolled back, removed. */
+  readonly result: string | null;
+}
+
+/** One supervised service of a site. */
+export interface ServiceStatus {
+  readonly name: string;
+  readonly up: boolean;
+  readonly ready: boolean;
+  /** Since it went up or down. */
+  readonly seconds: number;
+  readonly pid: number;
+  /** Whether it is meant to be up; not after it died too often. */
+  readonly wanted: boolean;
+  /** Of its last end; -1: none. */
+  readonly exitCode: number;
+  /** Name of the signal that ended it, or "NA". */
+  readonly signal: string;
+  /** What it said last, when it is not ready. */
+  readonly lastLine: string | null;
+}
+
+export interface SiteStatus {
+  readonly slug: string;
+  readonly version: string;
+  readonly release: string;
+  readonly since: string;
+  readonly serverName: string;
+  readonly domains: readonly string[];
+  readonly releases: readonly string[];
+  readonly pin: {
+    readonly from: readonly string[];
+    readonly since: string;
+    readonly by: string;
+    readonly reason: string;
+  } | null;
+  readonly lastDeploy: Deploy | null;
+  readonly services: readonly ServiceStatus[];
+}
+
+interface Amount {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+}
+
+/** What `chillbox-status` prints on the server. */
+export interface Status {
+  readonly server: {
+    readonly host: string;
+    readonly serverName: string | null;
+    readonly system: string;
+    readonly kernel: string;
+    readonly uptimeSeconds: number;
+    readonly load: readonly number[];
+    readonly memory: Amount;
+    readonly disk: Amount;
+    readonly scripts: string;
+    readonly nginx: { readonly up: boolean; readonly seconds: number };
+  };
+  readonly sites: readonly SiteStatus[];
+}
+
+/** The status as tables for a person. */
+export function renderStatus({ server, sites }: Status): string {
+  const facts = [
+    [
+      "server",
+      `${server.host}${server.serverName ? ` (${server.serverName})` : ""}, ${server.system}, Linux ${server.kernel}`,
+    ],
+    ["up", `${duration(server.uptimeSeconds)}, load ${server.load.join(" ")}`],
+    ["memory", free(server.memory)],
+    ["disk", free(server.disk)],
+    ["nginx", server.nginx.up ? `up ${duration(server.nginx.seconds)}` : "down"],
+  ];
+  const list =
+    sites.length > 0
+      ? renderTable([["SITE", "RELEASE", "SINCE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
+      : "No sites.\n";
+  const notes = sites.flatMap(notesOf).map((note) => `${note}\n`);
+  return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
+}
+
+/** A site's deploys as a table for a person. */
+export function renderDeploys(deploys: readonly Deploy[]): string {
+  const rows = deploys.map(({ when, by, from, to, result, why }) => [time(when), by, from, to, result ?? "", why]);
+  return plainText(renderTable([["WHEN (UTC)", "WHO", "FROM", "TO", "RESULT", "WHY"], ...rows]));
+}
+
+function siteRow(site: SiteStatus): string[] {
+  const last = site.lastDeploy;
+  return [
+    site.slug,
+    `${site.release}${site.pin ? " (pinned)" : ""}`,
+    time(site.since),
+    site.services.map((service) => `${service.name} ${stateOf(service)}`).join(", ") || "-",
+    last ? `${last.result ?? ""} ${last.to === "-" ? last.from : last.to} by ${last.by}` : "-",
+  ];
+}
+
+/** What needs a person: pins and services that are not up, with the reason. */
+function notesOf(site: SiteStatus): string[] {
+  const { pin } = site;
+  const pinned = pin
+    ? [
+        `${site.slug} was rolled back from ${pin.from.join(", ")} by ${pin.by} at ${time(pin.since)}: ${pin.reason}. The next other release ends that.`,
+      ]
+    : [];
+  const failing = site.services
+    .filter((service) => !(service.up && service.ready))
+    .map(
+      (service) =>
+        `${site.slug} ${service.name} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
+    );
+  return [...pinned, ...failing];
+}
+
+/** In words: whether a service runs, else why not. */
+export function stateOf(service: ServiceStatus): string {
+  if (service.up)
+    return service.ready ? `up ${duration(service.seconds)}` : `starting for ${duration(service.seconds)}`;
+  const cause =
+    service.signal !== "NA"
+      ? `killed by ${service.signal}`
+      : service.exitCode >= 0
+        ? `exit code ${service.exitCode}`
+        : "never ran";
+  const again = service.wanted ? "starts again" : "is not started again: it ended too often or was stopped";
+  return `down ${duration(service.seconds)} (${cause}; ${again})`;
+}
+
+/** Seconds in the largest unit that counts at least two, such as "90 s", "3 h". */
+export function duration(seconds: number): string {
+  const units = [
+    [86_400, "d"],
+    [3_600, "h"],
+    [60, "min"],
+  ] as const;
+  for (const [size, name] of units) if (seconds >= 2 * size) return `${Math.floor(seconds / size)} ${name}`;
+  return `${seconds} s`;
+}
+
+function free({ totalBytes, availableBytes }: Amount): string {
+  return `${megabytes(availableBytes)} of ${megabytes(totalBytes)} free`;
+}
+
+function megabytes(bytes: number): string {
+  const mebibytes = bytes / 2 ** 20;
+  return mebibytes < 10_000 ? `${Math.round(mebibytes)} MiB` : `${(mebibytes / 1024).toFixed(1)} GiB`;
+}
+
+function time(iso: string): string {
+  return iso.replace("T", " ").replace(/(:\d\d)Z$/, "$1");
+}

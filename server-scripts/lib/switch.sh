@@ -1,0 +1,190 @@
+# shellcheck shell=sh
+# How a release that lies on the server is put to use without losing a request, or is left out: installing and going back do the same.
+# Whoever loads it has set: slug, release, target (the release's folder), site, old (the release in use, or empty), server_name, staged
+# (whether the folder goes away again when the release is refused), started, $WORK/manifest.json and $WORK/input.json; and, if something is to
+# be undone when the release is refused, undo: the name of a function.
+# shellcheck disable=SC2154  # those, and the paths of chillbox.sh
+
+now() { read -r now_s _ </proc/uptime && echo "${now_s%.*}${now_s#*.}0"; }
+
+value() { jq -r ".$1" "$WORK/manifest.json"; }
+
+# Ports and the names of services that another site has.
+check_neighbours() {
+  for neighbour in "$SITES"/*/current/manifest.json; do
+    [ -e "$neighbour" ] || continue
+    other=${neighbour#"$SITES/"} other=${other%%/*}
+    [ "$other" != "$slug" ] || continue
+    clash=$(jq -rn --slurpfile ours "$WORK/manifest.json" --slurpfile theirs "$neighbour" '
+      $ours[0] as $a | $theirs[0] as $b
+      | ([$b.services[].port // empty]) as $ports | ([$b.domains[], $b.serverName]) as $domains
+      | ([$b | .slug as $s | .services[] | "\($s)-\(.name)"]) as $names
+      | [ ($a.services[] | select(.port != null and (.port | IN($ports[]))) | "port \(.port)"),
+          ($a.domains[], $a.serverName | select(IN($domains[])) | "the name \(.)"),
+          ($a.services[] | "\($a.slug)-\(.name)" | select(IN($names[])) | "the log folder of \(.)") ]
+      | unique | join(", ")')
+    [ -z "$clash" ] || die "$slug wants what $other already has: $clash. Change it in the site file of one of the two"
+  done
+}
+
+has_venvs() {
+  for service in $(services_of "$target"); do [ -e "$target/venv/$service/bin/python" ] || return 1; done
+}
+
+# put_to_use SECONDS: starts the release beside the old one, switches, lets the old one end, and looks on for so long. switched is the
+# time in milliseconds until visitors got the new one.
+put_to_use() {
+  start_candidates
+  lock switch 120
+  check_nginx "$slug" "$target" || discard
+  # For a run that finds this release in use, because this one was killed before it could confirm or go back.
+  rm -f "$target/confirmed"
+  printf '%s\n' "$old" >"$target/previous"
+  fsync "$target/previous"
+  switch_to "$release"
+  "$here/chillbox-ports" || go_back "the ports of $slug cannot be closed to other sites"
+  if ! { apply_nginx && wait_for_answer; }; then go_back "$slug $release does not answer: $(last_lines)"; fi
+  unlock switch
+  # shellcheck disable=SC2034  # chillbox-site-rollback tells it
+  switched=$(($(now) - started))
+  settle_site "$slug"
+  watch "$1" || go_back "$slug $release failed right after it was put to use: $(last_lines)"
+}
+
+# Each candidate shares the held socket with the release in use and takes nobody until its trial ends.
+start_candidates() {
+  for service in $(services_of "$target"); do
+    listen_for "$slug" "$release" "$service" || discard
+    copy_service "$slug" "$release" "$service" trial
+    link_service "$slug.$service@$release"
+  done
+  for service in $(services_of "$target"); do
+    wait_ready "$slug.$service@$release" && continue
+    log "fatal: service $service of $slug $release did not get ready${old:+, $old stays in use}: $(last_lines)"
+    for candidate in $(services_of "$target"); do s6-svc -dk "$TREE/$slug.$candidate@$release" 2>/dev/null || true; done
+    discard
+  done
+}
+
+# A release that is refused is not kept, unless it was in use before: so releases/ has nothing that was not.
+discard() {
+  settle_site "$slug"
+  note "$old" "$release" refused
+  "${undo:-:}"
+  ! "$staged" || rm -rf "$target"
+  exit 1
+}
+
+wait_ready() { s6-svwait -U -t "$READY_MS" "$TREE/$1" 2>/dev/null && is_ready "$1"; }
+
+# switch_to RELEASE: the rename. Candidates take visitors from now on.
+switch_to() {
+  put_link "releases/$1" "$site/current" || true
+  for service in $(services_of "$site/releases/$1"); do rm -f "$SERVICES/$slug.$service@$1/data/trial"; done
+}
+
+go_back() {
+  lock switch 120
+  log "$1"
+  if [ -n "$old" ]; then switch_to "$old"; else rm -f "$site/current"; fi
+  settle_site "$slug"
+  "$here/chillbox-ports" || true
+  apply_nginx || true
+  unlock switch
+  note "$old" "$release" 'went back'
+  "${undo:-:}"
+  ! "$staged" || rm -rf "$target"
+  if [ -n "$old" ]; then die "went back to $old, which is in use again"; fi
+  die "$slug is not installed"
+}
+
+# The release is current, but perhaps not all of it runs, because a run was killed. Returns 1 when it does not answer.
+mend() {
+  settle_site "$slug"
+  lock switch 120
+  "$here/chillbox-ports" || exit 1
+  apply_nginx || exit 1
+  unlock switch
+  wait_for_services && wait_for_answer
+}
+
+# confirm RESULT: the release has held out: it is not gone back from any more, and the log of deploys has it.
+confirm() {
+  [ ! -e "$target/confirmed" ] || return 0
+  note "$(cat "$target/previous" 2>/dev/null || true)" "$release" "$1"
+  : >"$target/confirmed"
+  fsync "$target/confirmed"
+}
+
+all_ready() {
+  for service in $(services_of "$target"); do
+    if ! is_ready "$slug.$service@$release" || [ -e "$SERVICES/$slug.$service@$release/data/trial" ]; then return 1; fi
+  done
+}
+
+no_leftovers() {
+  for running in $(running_of "$slug"); do
+    [ "${running#*@}" = "$release" ] || return 1
+  done
+}
+
+wait_for_services() {
+  for service in $(services_of "$target"); do
+    wait_ready "$slug.$service@$release" || return 1
+  done
+}
+
+wait_for_answer() {
+  answer_until=$(($(date +%s) + 10))
+  until answers "$server_name"; do
+    [ "$(date +%s)" -lt "$answer_until" ] || return 1
+    sleep 0.1
+  done
+}
+
+# watch SECONDS: a new release must hold out for a moment while the way back is still short. There is none for a first install.
+watch() {
+  [ -n "$old" ] || return 0
+  watch_pids=$(pids)
+  watch_until=$(($(date +%s) + $1))
+  while [ "$(date +%s)" -lt "$watch_until" ]; do
+    if ! all_ready || [ "$(pids)" != "$watch_pids" ] || ! answers "$server_name"; then return 1; fi
+    sleep 0.5
+  done
+}
+
+pids() { for service in $(services_of "$target"); do s6-svstat -o pid "$TREE/$slug.$service@$release"; done; }
+
+# What the site's services said last, for the person who reads the error.
+last_lines() {
+  sleep 0.1
+  for service in $(services_of "$target"); do
+    echo
+    tail -n 20 "$ROOT/var/log/$slug-$service/current" 2>/dev/null | sed "s/^/  $service: /"
+  done
+  tail -n 3 "$ROOT/var/log/nginx/$slug/error.log" 2>/dev/null | sed 's/^/  nginx: /' || true
+}
+
+# note FROM TO RESULT: a line in the append-only log of deploys. Fields between tabs: when, who, from, to, why, and what became of it:
+# installed, rolled back, removed; "refused" and "went back" left FROM in use.
+note() {
+  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(said by unknown)" "${1:--}" "${2:--}" "$(said reason -)" "$3" >>"$site/log"
+  fsync "$site/log"
+}
+
+# said KEY DEFAULT: what the input says under this key, fit for a field of the log.
+said() { jq -r --arg key "$1" --arg default "$2" '.[$key] // $default | tostring | gsub("[\u0000-\u001f\u007f]"; " ") | .[:200]' "$WORK/input.json"; }
+
+# The release that the log says is in use, or nothing. It differs from `current` after a run that was killed between switching and noting.
+logged() {
+  if [ -e "$site/log" ]; then awk -F '\t' '$6 == "installed" || $6 == "rolled back" { to = $4 } $6 == "removed" { to = "" } END { print to }' "$site/log"; fi
+}
+
+# is_pinned RELEASE: whether this site was rolled back from this release and has run what it went back to since then.
+is_pinned() {
+  jq -e --arg release "$1" --arg current "$(current_of "$slug")" '.to == $current and (.from | index([$release]) != null)' "$site/pin" >/dev/null 2>&1
+}
+
+finish() {
+  printf '{"result":"%s","release":"%s","milliseconds":%d}\n' "$result" "$release" "$(($(now) - started))"
+}

@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { describe, it, type TestContext } from "node:test";
+import { ask, type Connection, connect, execute, run } from "../../cli/connection.ts";
+import { duration, renderDeploys, renderStatus, type ServiceStatus, type Status, stateOf } from "../../cli/status.ts";
+import { plainText, renderTable } from "../../cli/table.ts";
+import { UserError } from "../../lib/user-error.ts";
+import { newKey, startSshServer } from "./stand-ins/ssh-server.ts";
+
+const service: ServiceStatus = {
+  name: "api",
+  up: true,
+  ready: true,
+  seconds: 7300,
+  pid: 12,
+  wanted: true,
+  exitCode: -1,
+  signal: "NA",
+  lastLine: null,
+};
+
+const status: Status = {
+  server: {
+    host: "box-1",
+    serverName: "box.test",
+    system: "Alpine Linux v3.22 (3.22.1)",
+    kernel: "6.12.1",
+    uptimeSeconds: 200_000,
+    load: [0.1, 0.2, 0.3],
+    memory: { totalBytes: 2 ** 29, availableBytes: 2 ** 28 },
+    disk: { totalBytes: 10 * 2 ** 30, availableBytes: 8 * 2 ** 30 },
+    scripts: "0123456789abcdef",
+    nginx: { up: true, seconds: 60 },
+  },
+  sites: [
+    {
+      slug: "hello",
+      version: "1.0.0",
+      release: "1.0.0+0123456789ab",
+      since: "2026-01-02T03:04:05Z",
+      serverName: "hello.test",
+      domains: [],
+      releases: [],
+      pin: { from: ["1.1.0+0123456789ab"], since: "2026-01-02T03:04:05Z", by: "me@laptop", reason: "it broke" },
+      lastDeploy: {
+        when: "2026-01-02T03:04:05Z",
+        by: "me@laptop",
+        from: "1.1.0+0123456789ab",
+        to: "1.0.0+0123456789ab",
+        why: "it broke",
+        result: "rolled back",
+      },
+      services: [
+        service,
+        { ...service, name: "mail", up: false, ready: false, seconds: 5, exitCode: 3, lastLine: "no \u001b[2Jluck" },
+      ],
+    },
+    {
+      slug: "still",
+      version: "1",
+      release: "1+0123456789ab",
+      since: "2026-01-02T03:04:05Z",
+      serverName: "still.test",
+      domains: [],
+      releases: [],
+      pin: null,
+      lastDeploy: null,
+      services: [],
+    },
+  ],
+};
+
+describe("status and log for a person", () => {
+  it("shows the server, then a line for each site, then what needs somebody", () => {
+    assert.equal(
+      renderStatus(status),
+      [
+        "server  box-1 (box.test), Alpine Linux v3.22 (3.22.1), Linux 6.12.1",
+        "up      2 d, load 0.1 0.2 0.3",
+        "memory  256 MiB of 512 MiB free",
+        "disk    8192 MiB of 10.0 GiB free",
+        "nginx   up 60 s",
+        "",
+        "SITE   RELEASE                      SINCE                SERVICES                                               LAST DEPLOY",
+        "hello  1.0.0+0123456789ab (pinned)  2026-01-02 03:04:05  api up 2 h, mail down 5 s (exit code 3; starts again)  rolled back 1.0.0+0123456789ab by me@laptop",
+        "still  1+0123456789ab               2026-01-02 03:04:05  -                                                      -",
+        "",
+        "hello was rolled back from 1.1.0+0123456789ab by me@laptop at 2026-01-02 03:04:05: it broke. The next other release ends that.",
+        "hello mail down 5 s (exit code 3; starts again); it said last: no ?[2Jluck",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  it("says so when there are no sites", () => {
+    assert.match(renderStatus({ ...status, sites: [] }), /\nNo sites\.\n$/);
+  });
+
+  it("says of a service why it is not up", () => {
+    const down = { ...service, up: false, ready: false, seconds: 1 };
+    assert.equal(stateOf({ ...service, ready: false, seconds: 3 }), "starting for 3 s");
+    assert.equal(stateOf({ ...down, signal: "SIGKILL" }), "down 1 s (killed by SIGKILL; starts again)");
+    assert.match(stateOf({ ...down, exitCode: 1, wanted: false }), /exit code 1; is not started again: it ended too/);
+    assert.match(stateOf(down), /never ran/);
+  });
+
+  it("shows deploys, the oldest first", () => {
+    const [site] = status.sites;
+    assert.ok(site?.lastDeploy);
+    assert.equal(
+      renderDeploys([site.lastDeploy]),
+      [
+        "WHEN (UTC)           WHO        FROM                TO                  RESULT       WHY",
+        "2026-01-02 03:04:05  me@laptop  1.1.0+0123456789ab  1.0.0+0123456789ab  rolled back  it broke",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  it("gives time in the largest unit that counts at least two", () => {
+    const times = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(duration);
+    assert.deepEqual(times, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"]);
+  });
+
+  it("aligns columns and leaves no blanks at the ends of lines", () => {
+    assert.equal(
+      renderTable(
+        [
+          ["a", "bb", ""],
+          ["ccc", "d"],
+        ],
+        " ",
+      ),
+      " a    bb\n ccc  d\n",
+    );
+    assert.equal(renderTable([]), "");
+  });
+
+  it("keeps from a terminal what it would obey", () => {
+    assert.equal(plainText("a\tb\n\u001b]0;x\u0007\u009b1m é"), "a\tb\n?]0;x??1m é");
+  });
+});
+
+describe("the connection to a server", () => {
+  async function serverFor(t: TestContext, changes: Partial<Connection> = {}): Promise<Connection> {
+    const { port, hostKey, privateKey } = await startSshServer(t);
+    return { host: "127.0.0.1", port, user: "tester", hostKey, privateKey, ...changes };
+  }
+
+  it("runs a command with input and passes on output and exit code", async (t) => {
+    const client = await connect(await serverFor(t));
+    t.after(() => client.end());
+    assert.deepEqual(await run(client, "cat; echo oops >&2; exit 7", "in"), {
+      code: 7,
+      output: "in",
+      errors: "oops\n",
+    });
+    const { channel, ended } = await execute(client, "kill -KILL $$");
+    channel.resume();
+    assert.equal(await ended, 137);
+    const cut = await execute(client, "sleep 3");
+    client.destroy();
+    assert.equal(await cut.ended, 255, "the connection was lost");
+  });
+
+  it("reads JSON answers, and tells a failure as the server's command told it", async (t) => {
+    const client = await connect(await serverFor(t));
+    t.after(() => client.end());
+    assert.deepEqual(await ask(client, "cat", { slug: "hello" }), { slug: "hello" });
+    await assert.rejects(ask(client, "echo 'chillbox-site-log: fatal: no such site' >&2; exit 1"), (error) => {
+      assert.ok(error instanceof UserError);
+      assert.equal(error.message, "no such site");
+      return true;
+    });
+    await assert.rejects(ask(client, "no-such-command"), /the next `up` brings its scripts up to date/);
+  });
+
+  it("refuses a server with another key before anything is sent", async (t) => {
+    const connection = await serverFor(t, { hostKey: newKey().public });
+    await assert.rejects(connect(connection), /another host key than the stack knows.*Nothing was sent\./);
+  });
+
+  it("says when it is not let in, or nobody answers", async (t) => {
+    await assert.rejects(connect(await serverFor(t, { privateKey: newKey().private })), /does not let tester in/);
+    await assert.rejects(connect(await serverFor(t, { port: 1 })), /ECONNREFUSED.*cloud status/);
+  });
+});
