@@ -169,6 +169,22 @@ describe("from a clone to a page and back", async () => {
     assert.equal(await theDroplet(copy), dropletId);
   });
 
+  it("goes back to the release before and forth again, and says so", async () => {
+    const back = await copy.chillbox(["rollback", "hello"]);
+    assert.equal(back.exitCode, 0, back.output);
+    assert.equal((await json(`${page}/api/`)).version, "1.0.0");
+    const forth = await copy.chillbox(["rollback", "hello", "1.1.0"]);
+    assert.equal(forth.exitCode, 0, forth.output);
+    assert.equal((await json(`${page}/api/`)).version, "1.1.0");
+    const log = await copy.chillbox(["log", "hello"]);
+    assert.match(log.output, /installed[\s\S]*rolled back[\s\S]*rolled back/);
+    const status = await copy.chillbox(["status"]);
+    assert.equal(status.exitCode, 0, status.output);
+    assert.match(status.output, /hello[\s\S]*1\.1\.0/);
+    const host = await copy.chillbox(["ssh", "--", "hostname"]);
+    assert.equal(host.output.trim().split("\n").at(-1), "chillbox-local-1");
+  });
+
   it("keeps the service's data across releases", async () => {
     assert.ok(Number((await json(`${page}/api/`)).visits) > 3);
   });
