@@ -138,6 +138,16 @@ test("configure refuses a host key that is not the server's, and leaves it as it
   assert.equal(server.host.ssh("ls /etc/chillbox/host-key | grep -c current || true"), "0");
 });
 
+test("configure that is killed at any task leaves what the next run goes on from", { timeout: 120_000 }, async () => {
+  const tasks = [
+    "Let sshd answer with the server's own key",
+    "Forget the provisional host key",
+    "Send the server scripts",
+    "Install the server scripts",
+  ];
+  for (const task of tasks) await server.killPlaybook("configure", task);
+});
+
 test("configure moves sshd to the server's own key, ends root's login, and starts the services", {
   timeout: 60_000,
 }, async () => {
@@ -155,6 +165,12 @@ test("configure again changes nothing", { timeout: 60_000 }, async () => {
   const said = await server.playbook("configure");
   assert.equal(said.code, 0, said.errors);
   assert.deepEqual(JSON.parse(said.out), { changed: false });
+});
+
+test("configure that is killed in its last task is ended by the next run", { timeout: 60_000 }, async () => {
+  await server.killPlaybook("configure", "Configure ssh, nginx and the tree of services", { sitesKeep: 2 });
+  assert.equal((await server.playbook("configure")).code, 0);
+  assert.deepEqual(JSON.parse((await server.playbook("configure")).out), { changed: false });
 });
 
 test("nginx and its workers are user nginx, with one capability and no new privileges", async () => {

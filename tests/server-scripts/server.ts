@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
 import { buildImage } from "../../image/build.ts";
 import { packFolder, readFolder, sha256 } from "../../lib/archive.ts";
 import { sealEnvelope } from "../../lib/envelope.ts";
@@ -64,21 +65,40 @@ export class TestServer {
     changes: Record<string, unknown> = {},
     inputChanges: Record<string, unknown> = {},
   ): Promise<Said> {
-    const input = { ...(name === "enrol" ? this.#enrolInput() : await this.#configureInput()), ...inputChanges };
-    const connection = {
+    const input = await this.#playbookInput(name, inputChanges);
+    const said = await this.run(playbookWords(name), { ...input, ...changes });
+    if (name === "enrol" && said.code === 0) this.#hostKey = JSON.parse(said.out).hostKey;
+    return said;
+  }
+
+  /** Runs a playbook whose processes on the laptop are all killed while the task of this name is under way. */
+  async killPlaybook(name: "configure", task: string, inputChanges: Record<string, unknown> = {}): Promise<void> {
+    const words = ["netns", "exec", this.host.namespace, ...playbookWords(name)];
+    // A group of its own, so that the kill reaches Ansible and ssh as well.
+    const child = spawn("ip", words, { stdio: ["pipe", "ignore", "pipe"], detached: true });
+    child.stdin.on("error", () => undefined);
+    child.stdin.end(JSON.stringify(await this.#playbookInput(name, inputChanges)));
+    const ended = once(child, "close");
+    let said = "";
+    for await (const part of child.stderr.setEncoding("utf8")) {
+      said += part;
+      if (said.includes(task)) break;
+    }
+    await sleep(100);
+    process.kill(-(child.pid ?? 0), "SIGKILL");
+    const [, signal] = await ended;
+    if (signal !== "SIGKILL") throw new Error(`${name} had ended before "${task}" was killed:\n${said}`);
+  }
+
+  async #playbookInput(name: "enrol" | "configure", inputChanges: Record<string, unknown>): Promise<object> {
+    return {
       host: this.host.address,
       port: 22,
       user: name === "enrol" ? "root" : "chillbox",
       privateKey: this.host.text("key"),
       hostKeys: this.hostKeys,
+      input: { ...(name === "enrol" ? this.#enrolInput() : await this.#configureInput()), ...inputChanges },
     };
-    const said = await this.run([process.execPath, join(repository, "ansible/run.ts"), name], {
-      ...connection,
-      input,
-      ...changes,
-    });
-    if (name === "enrol" && said.code === 0) this.#hostKey = JSON.parse(said.out).hostKey;
-    return said;
   }
 
   /** Runs a command on the server as the admin user. */
@@ -177,3 +197,7 @@ export class TestServer {
 }
 
 const purpose = { purpose: "first-boot", server: "box", number: 1 } as const;
+
+function playbookWords(name: string): string[] {
+  return [process.execPath, join(repository, "ansible/run.ts"), name];
+}
