@@ -96,7 +96,8 @@ remove_identity() {
 	rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/resolv.conf /var/lib/seedrng/* /var/lib/misc/*
 	: > /etc/machine-id
 	echo localhost > /etc/hostname
-	printf '127.0.0.1\tlocalhost localhost.localdomain\n::1\t\tlocalhost localhost.localdomain\n' > /etc/hosts
+	# "localhost" is IPv4 alone: a site's ports are held on 127.0.0.1, and ::1 could be anybody's.
+	printf '127.0.0.1\tlocalhost localhost.localdomain\n::1\t\tip6-localhost ip6-loopback\n' > /etc/hosts
 	find /var/log /var/cache/apk /tmp /run -mindepth 1 -type f -delete
 	rm -f /etc/passwd- /etc/group- /etc/shadow-
 }

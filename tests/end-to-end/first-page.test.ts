@@ -237,10 +237,12 @@ describe("from a clone to a page and back", async () => {
     const outcome = await copy.run("npm", ["run", "down"]);
     assert.equal(outcome.exitCode, 0, outcome.output);
     assert.deepEqual(machineState(copy.settings.id, copy.folder), untouched);
-    const left = await copy.shell("pulumi stack export --stack local");
+    // To a file, for what a shell prints is mixed with the warnings of every tool on the way.
+    const exported = join(copy.folder, "exported.json");
+    const left = await copy.shell(`pulumi stack export --stack local --file ${exported}`);
     assert.equal(left.exitCode, 0, left.output);
     assert.deepEqual(
-      (JSON.parse(left.output) as { deployment: { resources?: unknown[] } }).deployment.resources ?? [],
+      (JSON.parse(readFileSync(exported, "utf8")) as { deployment: { resources?: unknown[] } }).deployment.resources ?? [],
       [],
     );
   });

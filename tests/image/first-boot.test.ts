@@ -100,6 +100,7 @@ test("name, keys and VPC address are written, user-data is run and forgotten", a
   assert.deepEqual(await firstBoot(), { code: 0, errors: "" });
   assert.equal(content("etc/hostname"), "web.example.test\n");
   assert.match(content("etc/hosts"), /^127\.0\.0\.1\tweb\.example\.test localhost/);
+  assert.doesNotMatch(content("etc/hosts"), /^::1.*\slocalhost(\s|$)/m, "nobody holds a site's port on ::1");
   assert.equal(content("root/.ssh/authorized_keys"), `${key}\n`);
   assert.equal(statSync(join(root, "root/.ssh/authorized_keys")).mode & 0o777, 0o600);
   assert.equal(statSync(join(root, "root/.ssh")).mode & 0o777, 0o700);
