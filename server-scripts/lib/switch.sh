@@ -186,5 +186,5 @@ is_pinned() {
 }
 
 finish() {
-  printf '{"result":"%s","release":"%s","milliseconds":%d}\n' "$result" "$release" "$(($(now) - started))"
+  printf '{"result":"%s","release":"%s","milliseconds":%d,"switchMilliseconds":%d}\n' "$result" "$release" "$(($(now) - started))" "${switched:-0}"
 }

@@ -242,7 +242,8 @@ describe("from a clone to a page and back", async () => {
     const left = await copy.shell(`pulumi stack export --stack local --file ${exported}`);
     assert.equal(left.exitCode, 0, left.output);
     assert.deepEqual(
-      (JSON.parse(readFileSync(exported, "utf8")) as { deployment: { resources?: unknown[] } }).deployment.resources ?? [],
+      (JSON.parse(readFileSync(exported, "utf8")) as { deployment: { resources?: unknown[] } }).deployment.resources ??
+        [],
       [],
     );
   });
