@@ -182,7 +182,9 @@ async function checkScripts({ path, sha256 }: ConfigureFiles["scripts"]): Promis
  */
 async function packWheels(folder: string, python: ServerPython): Promise<string> {
   const bundle = join(folder, "wheels");
-  for (const [set, path] of Object.entries(await carriedWheels(join(here, ".."), python, progress))) {
+  for (const [set, path] of Object.entries(
+    await carriedWheels({ repository: join(here, ".."), server: python, log: progress }),
+  )) {
     const names = (await readdir(path)).filter((name) => name.endsWith(".whl"));
     if (names.length === 0) throw new UserError(`${path} holds no wheels: remove it and run the set-up again.`);
     await mkdir(join(bundle, set), { recursive: true });

@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { buildManifest, type SiteSurroundings } from "../lib/manifest.ts";
 import { immutablePrefix, versionMarkerKey } from "../lib/names.ts";
 import type { Release } from "../lib/release.ts";
-import { pythonServices } from "../lib/service-wheels.ts";
+import { pipServices } from "../lib/service-wheels.ts";
 import type { SiteFile } from "../lib/site-file.ts";
 import type { Artifact } from "../local-commands/put-artifact.ts";
 import { type LocalScript, localScript } from "./local-script.ts";
@@ -37,7 +37,7 @@ export class Site extends pulumi.ComponentResource {
   #uploadArtifact(name: string, args: SiteArgs): LocalScript<{ artifact: Artifact }> {
     const { site, release, storage, server, fetchWheels } = args;
     const bucket = storage.artifactBucket;
-    const services = pythonServices(site.services);
+    const services = pipServices(site.services);
     const python = services.length > 0 ? { services, server: serverPython(server.enrolled), fetchWheels } : undefined;
     return localScript(
       `${name}-artifact`,

@@ -1,6 +1,7 @@
-"""Runs pip, out of its wheel, as if on another machine.
+"""Runs pip as if on another machine.
 
-python3 -IS pip-for-server.py WHEEL INSTALLED VARIABLES WORD...
+python3 -IS pip-for-server.py PIP INSTALLED VARIABLES WORD...
+  PIP        the folder that has pip's own package
   INSTALLED  a folder: the packages in it, and no others, count as installed there
   VARIABLES  JSON: the variables of PEP 508 (python_version, sys_platform ...) as they are there
 
@@ -11,8 +12,8 @@ that it runs on whether a requirement's marker (`; python_version < "3.12"`) hol
 import json
 import sys
 
-wheel, installed, variables, *words = sys.argv[1:]
-sys.path[:0] = [wheel]
+pip, installed, variables, *words = sys.argv[1:]
+sys.path[:0] = [pip]
 sys.path.append(installed)
 
 from pip._internal.cli.main import main  # noqa: E402

@@ -8,10 +8,10 @@ import { cacheFolder } from "./cache-folder.ts";
 import { fillOnce, isThere } from "./fill-once.ts";
 import { runPip, runPython, type ServerPython, targetOptions } from "./pip.ts";
 import { UserError } from "./user-error.ts";
-import { type CarriedSet, requirementsFile, wheelsFolder } from "./wheels.ts";
+import { type CarriedSet, carriedSet, requirementsFile } from "./wheels.ts";
 
 /** A service that the server installs with pip. */
-export interface PythonService {
+export interface PipService {
   readonly name: string;
   /** What it finds of the packages that chillbox carries. */
   readonly carried: readonly CarriedSet[];
@@ -25,7 +25,7 @@ export interface ProveOptions {
   readonly version: string;
   /** The site's artifact, checked before. */
   readonly artifactPath: string;
-  readonly services: readonly PythonService[];
+  readonly services: readonly PipService[];
   readonly server: ServerPython;
   /** Whether wheels that the release lacks are fetched (config `fetchWheels`). */
   readonly fetchWheels: boolean;
@@ -46,17 +46,21 @@ export const fetchedFolder = "chillbox-wheels";
 /** Raised when the check changes, so that nothing counts as proven that an older one passed. */
 const checkNumber = 1;
 
-/** Services of a site that the server installs with pip, by what the site file says of them. */
-export function pythonServices(
+/** Services and workers of a site that the server installs with pip, by what the site file says of them. */
+export function pipServices(
   entries: readonly { name: string; lang: string; worker_class?: string | undefined }[],
-): PythonService[] {
+): PipService[] {
   return entries
-    .filter(({ lang }) => lang === "python" || lang === "python-worker")
-    .map(({ name, worker_class }) => ({
+    .filter(({ lang }) => lang !== "immutable")
+    .map(({ name, lang, worker_class }) => ({
       name,
-      carried: worker_class?.startsWith("uvicorn.") ? ["base", "asgi"] : ["base"],
+      carried: ["base", ...(lang === "chill" ? ["chill" as const] : isAsgi(worker_class) ? ["asgi" as const] : [])],
       ...(worker_class === "gevent" ? { needs: "gevent" } : {}),
     }));
+}
+
+function isAsgi(workerClass: string | undefined): boolean {
+  return workerClass === "uvicorn.workers.UvicornWorker";
 }
 
 /**
@@ -69,6 +73,7 @@ export async function proveWheels(options: ProveOptions): Promise<FetchedWheel[]
   const entries = await readArchive(options.artifactPath, { topFolder: options.slug });
   const fetched: FetchedWheel[] = [];
   for (const service of options.services) {
+    if (service.needs === undefined && !hasPackages(options, service, entries)) continue;
     const folder = join(
       cacheFolder(options.environment),
       "wheels",
@@ -82,8 +87,14 @@ export async function proveWheels(options: ProveOptions): Promise<FetchedWheel[]
   return fetched;
 }
 
+/** Whether the server calls pip for the service at all. */
+function hasPackages({ slug }: ProveOptions, { name }: PipService, entries: readonly TreeEntry[]): boolean {
+  const files = ["requirements.txt", "pyproject.toml", "setup.py"].map((file) => `${slug}/${name}/${file}`);
+  return entries.some(({ path }) => files.includes(path));
+}
+
 /** Digest of all that the outcome follows from: requirements, wheels, the server, what is carried. */
-async function proofKey(options: ProveOptions, service: PythonService, entries: readonly TreeEntry[]): Promise<string> {
+async function proofKey(options: ProveOptions, service: PipService, entries: readonly TreeEntry[]): Promise<string> {
   const prefix = `${options.slug}/${service.name}/`;
   const matters = /\.(txt|in|toml|cfg|whl|tgz|tar\.gz|zip)$|\/setup\.py$/;
   const files = entries
@@ -102,7 +113,7 @@ function readList({ repository }: ProveOptions, set: CarriedSet): Promise<string
 /** What the check of one service works with. */
 interface Check {
   readonly options: ProveOptions;
-  readonly service: PythonService;
+  readonly service: PipService;
   /** A copy of the service's folder. */
   readonly folder: string;
   /** Temporary: `installed/`, `stubs/`, and what steps leave for each other. */
@@ -127,16 +138,13 @@ interface Step {
   readonly words: readonly string[];
 }
 
-async function proveService(options: ProveOptions, service: PythonService, target: string): Promise<void> {
+async function proveService(options: ProveOptions, service: PipService, target: string): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), "chillbox-wheels-"));
   try {
     const folder = join(work, "service");
     await copyService(options, service, folder);
-    const carried = await Promise.all(
-      service.carried.map((set) =>
-        wheelsFolder(join(options.repository, requirementsFile(set)), undefined, options.environment),
-      ),
-    );
+    const carried: string[] = [];
+    for (const set of service.carried) carried.push(await carriedSet(set, options));
     const prepared = await prepare(options, service, folder, work, carried);
     const check = { options, service, folder, work, target, base: carried[0] ?? "", archives: prepared.archives };
     const found: Resolved[] = [];
@@ -157,11 +165,7 @@ async function proveService(options: ProveOptions, service: PythonService, targe
   }
 }
 
-async function copyService(
-  { artifactPath, slug }: ProveOptions,
-  { name }: PythonService,
-  folder: string,
-): Promise<void> {
+async function copyService({ artifactPath, slug }: ProveOptions, { name }: PipService, folder: string): Promise<void> {
   const prefix = `${slug}/${name}/`;
   await mkdir(folder);
   await extract({
@@ -181,7 +185,7 @@ interface Prepared {
 
 async function prepare(
   options: ProveOptions,
-  service: PythonService,
+  service: PipService,
   folder: string,
   work: string,
   carried: readonly string[],
@@ -291,7 +295,7 @@ async function fetchExactly(check: Check, missing: readonly Resolved[]): Promise
   for (const name of await readdir(target)) options.log?.(`${nameOf(options, check.service)}: fetched ${name}`);
 }
 
-function nameOf({ slug, version }: ProveOptions, { name }: PythonService): string {
+function nameOf({ slug, version }: ProveOptions, { name }: PipService): string {
   return `${slug} ${version}: the service "${name}"`;
 }
 

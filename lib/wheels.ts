@@ -53,26 +53,36 @@ export async function carriedDigest(repository: string): Promise<string> {
   return hash.digest("hex");
 }
 
+export interface CarriedOptions {
+  readonly repository: string;
+  readonly server: ServerPython;
+  readonly log?: (line: string) => void;
+  readonly environment?: NodeJS.ProcessEnv;
+}
+
+/** The folders of all sets for one server (see {@link carriedSet}). */
+export async function carriedWheels(options: CarriedOptions): Promise<Record<CarriedSet, string>> {
+  const folders: Partial<Record<CarriedSet, string>> = {};
+  for (const { name } of carriedSets) folders[name] = await carriedSet(name, options);
+  return folders as Record<CarriedSet, string>;
+}
+
 /**
- * The folders of all sets for one server. What depends on the server is fetched now unless it is in the cache; set-up has fetched the rest.
+ * The folder of a set's wheels for one server. What depends on the server is fetched now unless it is in the cache; set-up has fetched
+ * the rest.
  * @throws UserError when there is no wheel for that server, or the index cannot be reached
  */
-export async function carriedWheels(
-  repository: string,
-  server: ServerPython,
-  log: (line: string) => void = () => {},
-): Promise<Record<CarriedSet, string>> {
-  const folders: Partial<Record<CarriedSet, string>> = {};
-  for (const { name, pure } of carriedSets) {
-    const requirements = join(repository, requirementsFile(name));
-    const folder = await wheelsFolder(requirements, pure ? undefined : server);
-    folders[name] = folder;
-    if (await isThere(folder)) continue;
-    if (pure) throw new UserError(`${folder} is missing: run the set-up (npm run up), which fetches it.`);
-    log(`fetching Python packages (${name}) for Python ${server.python} on ${server.platforms[0]}`);
-    await fillOnce(folder, (temporary) => fetchWheels(requirements, temporary, folders.base ?? "", server));
-  }
-  return folders as Record<CarriedSet, string>;
+export async function carriedSet(set: CarriedSet, options: CarriedOptions): Promise<string> {
+  const { repository, server, environment } = options;
+  const requirements = join(repository, requirementsFile(set));
+  const pure = carriedSets.some(({ name, pure }) => name === set && pure);
+  const folder = await wheelsFolder(requirements, pure ? undefined : server, environment);
+  if (await isThere(folder)) return folder;
+  if (pure) throw new UserError(`${folder} is missing: run the set-up (npm run up), which fetches it.`);
+  options.log?.(`fetching Python packages (${set}) for Python ${server.python} on ${server.platforms[0]}`);
+  const base = await carriedSet("base", options);
+  await fillOnce(folder, (temporary) => fetchWheels(requirements, temporary, base, server));
+  return folder;
 }
 
 async function fetchWheels(requirements: string, target: string, base: string, server: ServerPython): Promise<void> {

@@ -8,7 +8,7 @@ import { basename, join } from "node:path";
 import { packFolder, readFolder, treeDigest, unpackArchive } from "../lib/archive.ts";
 import { artifactKey } from "../lib/names.ts";
 import type { ServerPython } from "../lib/pip.ts";
-import { type FetchedWheel, fetchedFolder, type PythonService, proveWheels } from "../lib/service-wheels.ts";
+import { type FetchedWheel, fetchedFolder, type PipService, proveWheels } from "../lib/service-wheels.ts";
 import { runCommand } from "./command.ts";
 import { openSpaces, putObjects, type SpacesTarget } from "./spaces.ts";
 
@@ -30,7 +30,7 @@ export interface PutArtifactInput {
   readonly artifact: Artifact & { readonly path: string };
   /** Absent if no service of the site is installed with pip. */
   readonly python?: {
-    readonly services: readonly PythonService[];
+    readonly services: readonly PipService[];
     readonly server: ServerPython;
     readonly fetchWheels: boolean;
   };

@@ -74,7 +74,7 @@ export class TestServer {
       this.#hostKey = hostKey;
       this.#python = { python, platforms };
       // Here, because the namespace that playbooks run in has no way out.
-      await carriedWheels(repository, this.#python);
+      await carriedWheels({ repository, server: this.#python });
     }
     return said;
   }

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { packFolder, readFolder, sha256 } from "../../../lib/archive.ts";
 import type { ServerPython } from "../../../lib/pip.ts";
-import { type PythonService, proveWheels, pythonServices } from "../../../lib/service-wheels.ts";
+import { type PipService, pipServices, proveWheels } from "../../../lib/service-wheels.ts";
 import { requirementsFile, wheelsFolder } from "../../../lib/wheels.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -93,7 +93,7 @@ async function fillInHashes(tree: string): Promise<void> {
 
 async function prove(
   files: Files,
-  changes: { server?: ServerPython; service?: Partial<PythonService>; fetch?: string } = {},
+  changes: { server?: ServerPython; service?: Partial<PipService>; fetch?: string } = {},
 ) {
   return proveWheels({
     repository,
@@ -378,9 +378,10 @@ test("the services that pip installs, and what they find", () => {
     { name: "jobs", lang: "python-worker" },
     { name: "pages", lang: "chill" },
   ];
-  assert.deepEqual(pythonServices(entries), [
+  assert.deepEqual(pipServices(entries), [
     { name: "api", carried: ["base", "asgi"] },
     { name: "old", carried: ["base"], needs: "gevent" },
     { name: "jobs", carried: ["base"] },
+    { name: "pages", carried: ["base", "chill"] },
   ]);
 });
