@@ -1,66 +1,22 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { once } from "node:events";
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { after, test } from "node:test";
-import { packFolder, readFolder, sha256 } from "../../../lib/archive.ts";
+import { test } from "node:test";
+import { packFolder, readFolder } from "../../../lib/archive.ts";
 import type { ServerPython } from "../../../lib/pip.ts";
 import { type PipService, pipServices, proveWheels } from "../../../lib/service-wheels.ts";
-import { requirementsFile, wheelsFolder } from "../../../lib/wheels.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
+import { makePackage, ownCache, startIndex } from "./tiny-packages.ts";
 
 const folder = await temporaryFolder();
 const repository = join(import.meta.dirname, "../../..");
 const glibc: ServerPython = { python: "3.13", platforms: ["manylinux_2_41_x86_64", "manylinux_2_17_x86_64"] };
 const musl: ServerPython = { python: "3.12", platforms: ["musllinux_1_2_x86_64", "musllinux_1_1_x86_64"] };
 
-// A cache of its own, in which nothing is proven yet, with the wheels that set-up fetched.
-const environment = { ...process.env, XDG_CACHE_HOME: join(folder, "cache") };
-for (const set of ["base", "asgi"] as const) {
-  const requirements = join(repository, requirementsFile(set));
-  const link = await wheelsFolder(requirements, undefined, environment);
-  await mkdir(dirname(link), { recursive: true });
-  await symlink(await wheelsFolder(requirements), link);
-}
+const environment = { ...process.env, XDG_CACHE_HOME: await ownCache(folder) };
 
 /** Files of a service: text, or a package to be made (a wheel by its name, a source archive). */
 type Files = Record<string, string | { readonly needs?: readonly string[] }>;
-
-/** A wheel that holds only metadata. */
-const makeWheel = `
-import sys, zipfile
-path, name, version, *needs = sys.argv[1:]
-with zipfile.ZipFile(path, "w") as archive:
-    info = f"{name}-{version}.dist-info"
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {need}" for need in needs)]
-    archive.writestr(zipfile.ZipInfo(f"{info}/METADATA"), "\\n".join(lines) + "\\n")
-    archive.writestr(zipfile.ZipInfo(f"{info}/WHEEL"), "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\n")
-    archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "")
-`;
-
-/** A source archive whose setup.py must not be run by the check. */
-const makeSource = `
-import io, sys, tarfile
-path, name, version, *needs = sys.argv[1:]
-with tarfile.open(path, "w:gz") as archive:
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {need}" for need in needs)]
-    for inside, text in (("PKG-INFO", "\\n".join(lines) + "\\n"), ("setup.py", "raise SystemExit('was run')\\n")):
-        entry = tarfile.TarInfo(f"{name}-{version}/{inside}")
-        entry.size = len(text)
-        archive.addfile(entry, io.BytesIO(text.encode()))
-`;
-
-async function makePackage(path: string, needs: readonly string[] = []): Promise<void> {
-  const [name = "", version = ""] = path
-    .slice(path.lastIndexOf("/") + 1)
-    .replace(/\.tar\.gz$/, "")
-    .split("-");
-  const script = path.endsWith(".whl") ? makeWheel : makeSource;
-  await mkdir(dirname(path), { recursive: true });
-  execFileSync("python3", ["-c", script, path, name, version, ...needs]);
-}
 
 let number = 0;
 /** The artifact of a site with the service "api" that has these files. */
@@ -297,33 +253,9 @@ for (const [what, files, problem, changes] of bad) {
   });
 }
 
-/** A package index on loopback with these wheels. */
-async function startIndex(names: readonly string[]): Promise<{ url: string; asked: string[] }> {
-  const packages = join(folder, "index");
-  await rm(packages, { recursive: true, force: true });
-  for (const name of names) await makePackage(join(packages, name));
-  const asked: string[] = [];
-  const server = createServer(async (request, response) => {
-    const [, kind, name = ""] = (request.url ?? "").split("/");
-    asked.push(name);
-    if (kind === "files") return response.end(await readFile(join(packages, name)));
-    const found = (await readdir(packages)).filter((file) => file.startsWith(`${name}-`));
-    const hrefs = await Promise.all(
-      found.map(
-        async (file) => `<a href="/files/${file}#sha256=${sha256(await readFile(join(packages, file)))}">${file}</a>`,
-      ),
-    );
-    response.setHeader("content-type", "text/html");
-    response.end(hrefs.join("\n"));
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  after(() => server.close());
-  return { url: `http://127.0.0.1:${(server.address() as { port: number }).port}/simple`, asked };
-}
-
 test("fetchWheels adds what is missing, for the server, and leaves what the release has", async () => {
   const right = "alpha-1.0-cp313-cp313-manylinux_2_17_x86_64.whl";
-  const index = await startIndex([
+  const index = await startIndex(folder, [
     right,
     "alpha-1.0-cp312-cp312-musllinux_1_2_x86_64.whl",
     "alpha-2.0-py3-none-any.whl",
@@ -345,13 +277,13 @@ test("fetchWheels adds what is missing, for the server, and leaves what the rele
 });
 
 test("fetchWheels keeps to the hashes of requirements.txt", async () => {
-  const index = await startIndex(["alpha-1.0-py3-none-any.whl"]);
+  const index = await startIndex(folder, ["alpha-1.0-py3-none-any.whl"]);
   const requirements = `alpha==1.0 --hash=sha256:${"0".repeat(64)}\n`;
   await assert.rejects(prove({ "requirements.txt": requirements }, { fetch: index.url }), /hash|lacks alpha/i);
 });
 
 test("fetchWheels says so when the index has none either", async () => {
-  const index = await startIndex(["alpha-1.0-cp311-cp311-win_amd64.whl"]);
+  const index = await startIndex(folder, ["alpha-1.0-cp311-cp311-win_amd64.whl"]);
   await assert.rejects(
     prove({ "requirements.txt": "alpha==1.0\n" }, { fetch: index.url }),
     /lacks alpha==1\.0.*The package index has none either/,
