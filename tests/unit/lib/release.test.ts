@@ -202,6 +202,20 @@ test("a missing release is refused", async () => {
   await assertRefused(/there is no folder or file .*\/none/, { release: "./none" });
 });
 
+test("a hostile archive is refused before anything of it is written, as the release and as what make builds", async () => {
+  const pack = `tar -P --transform='s|\\(.*\\)api.py|\\1../../evil|'`;
+  execFileSync("sh", ["-c", `${pack} -C ${folder} -czf ${join(folder, "hostile.tar.gz")} shop`]);
+  await assertRefused(/hostile\.tar\.gz: "shop\/\.\.\/\.\.\/evil" has "\.\."/, { release: "hostile.tar.gz" });
+  await assert.rejects(runs(), { code: "ENOENT" }, "make has not run");
+  const text = await readFile(join(source, "Makefile"), "utf8");
+  await writeFile(
+    join(source, "Makefile"),
+    text.replace("tar -C dist/a", () => `${pack} -C dist/a`),
+  );
+  await assertRefused(/dist\/artifact\.tar\.gz: "shop\/api\/\.\.\/\.\.\/evil" has "\.\."/);
+  assert.ok(!(await readdir(folder, { recursive: true })).some((path) => path.endsWith("evil")));
+});
+
 test("the configured limits hold for the release and for both archives that make builds", async () => {
   const limits = { bytes: 1_000_000, entries: 100, ratio: 200 };
   const limited = (entries: number, release = site.release) => {
