@@ -4,7 +4,7 @@ Sites that bring the same versions of these packages then share their memory: a 
 would. s6 supervises a waiter for each (chillbox-zygote-wait), because the service itself is this process's child.
 
 A waiter connects to the socket, says the path of its unit's folder, and later "term"; it is told "exit N" or "signal N". The service gets
-the waiter's own file descriptors: 0 (the listening socket), 1 (the log) and 4 (s6's notification). When the waiter goes, its service is
+the waiter's own file descriptors: 5 (the listening socket), 2 (the log) and 4 (s6's notification). When the waiter goes, its service is
 killed; when this process goes, all of them are.
 
 It is root, so it loads nothing that a site brought, and has a clean environment with nothing secret in it. A child gives up all of that
@@ -158,12 +158,12 @@ class Zygote:
 
 
 def belongings(connection):
-    """What the waiter has for its service: copies of its file descriptors 0, 1 and 4, its umask and its niceness."""
+    """What the waiter has for its service: copies of its socket, its log and s6's notification, its umask and its niceness."""
     pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     pidfd = os.pidfd_open(pid)
     descriptors = []
     try:
-        for number in (0, 1, 4):
+        for number in (5, 2, 4):
             descriptor = LIBC.syscall(PIDFD_GETFD, pidfd, number, 0)
             if descriptor < 0:
                 raise OSError(ctypes.get_errno(), f"file descriptor {number} of its waiter: {os.strerror(ctypes.get_errno())}")
