@@ -40,6 +40,8 @@ export interface Settings {
   /** Most that each archive of a release may hold. */
   readonly archiveLimits: ArchiveLimits;
   readonly dns: { readonly manage: boolean; readonly zones: readonly string[] };
+  /** Whether wheels that a release lacks are fetched on the laptop. */
+  readonly fetchWheels: boolean;
   readonly forceDestroyBuckets: boolean;
   readonly protect: boolean;
   /** Absolute paths. */
@@ -73,6 +75,7 @@ const keys = [
   "archiveEntries",
   "archiveRatio",
   "keepReleases",
+  "fetchWheels",
   "forceDestroyBuckets",
   "protect",
   "resourceName",
@@ -144,6 +147,7 @@ export function readSettings(): Settings {
       manage: check.boolean("manageDns"),
       zones: check.list("dnsZones", (zone) => domainPattern.test(zone), "domains in lower case, such as example.com"),
     },
+    fetchWheels: check.boolean("fetchWheels"),
     forceDestroyBuckets: check.boolean("forceDestroyBuckets"),
     protect: check.boolean("protect"),
     folders: {
