@@ -59,4 +59,5 @@ def _about(redis):
         "policy": memory["maxmemory_policy"],
         "append_only": persistence["aof_enabled"] == 1,
         "port": redis.info("server")["tcp_port"],
+        "niceness": os.nice(0),
     }

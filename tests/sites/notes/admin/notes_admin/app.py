@@ -13,6 +13,10 @@ def create_app():
     """Make the Flask application."""
     app = Flask(__name__)
 
+    @app.get("/admin/health")
+    def health():
+        return "", 204
+
     @app.get("/admin/")
     def count():
         with sqlite3.connect(f"file:{os.environ['NOTES_FILE']}?mode=ro", uri=True) as db:

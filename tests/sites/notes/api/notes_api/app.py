@@ -39,7 +39,7 @@ def create_app():
     @app.post("/api/notes")
     def write():
         with sqlite3.connect(file) as db:
-            db.execute("insert into note (text) values (?)", [request.form["text"]])
+            db.execute("insert into note (text) values (?)", [request.values["text"]])
         return jsonify(_read(file)), 201
 
     @app.get("/api/process")
