@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { layOutExamples } from "../sites/lay-out.ts";
-import { type ExampleStack, exampleChecks } from "./example-checks.ts";
+import { exampleChecks, exampleStack } from "./example-checks.ts";
 import { ProjectCopy } from "./project-copy.ts";
 
 /** The sites in tests/sites/, which together use every field of the contract, deployed at once by one `up`. */
@@ -15,13 +15,7 @@ describe("the example sites", async () => {
   const laidOut = await layOutExamples(join(copy.folder, "sites"), releases);
   // All of them at once: about 25 Python processes and two of Redis.
   copy.edit("Pulumi.yaml", "default: s-1vcpu-512mb-10gb", "default: s-1vcpu-2gb");
-  const port = copy.settings.ports.gateway;
-
-  const stack: ExampleStack = {
-    at: (domain, path) => `http://${domain}.localhost:${port}${path}`,
-    asked: laidOut.asked,
-    hashOf: (slug) => builtHash(copy, slug),
-  };
+  const stack = exampleStack(copy, laidOut.asked);
 
   before(() => {
     process.stderr.write(`end-to-end: the copy is ${copy.folder}\n`);
@@ -61,9 +55,3 @@ describe("the example sites", async () => {
     assert.doesNotMatch(outcome.output, /\d+ (created|updated|replaced|deleted|changed)/);
   });
 });
-
-/** As it was noted when the site's release was built. */
-async function builtHash(copy: ProjectCopy, slug: string): Promise<string> {
-  const found = await copy.run("sh", ["-c", `cat .chillbox/artifacts/${slug}/*/release.json`]);
-  return /"hash": "([0-9a-f]{32})"/.exec(found.output)?.[1] ?? "";
-}
