@@ -1,5 +1,5 @@
-import { isOwnName, isOwnVariable, namedCaptures, renameCaptures, variablePrefix } from "./nginx-names.ts";
-import { type Directive, parseNginx, type Word } from "./nginx-syntax.ts";
+import { isOwnName, isOwnVariable, renameCaptures, tables, variablePrefix, variablesSetBy } from "./nginx-names.ts";
+import { type Directive, everyDirective, parseNginx, type Word } from "./nginx-syntax.ts";
 
 /** What a site's names are made of. */
 export interface Adopter {
@@ -23,7 +23,6 @@ interface NewNames {
   readonly zones: ReadonlyMap<string, string>;
 }
 
-const tables = new Set(["map", "geo", "split_clients"]);
 /** Sizes of nginx's tables, which chillbox sets for all sites: templates have them so that long names fit. */
 const tableSizes = /^(?:map|variables|server_names)_hash_(?:bucket|max)_size$/;
 
@@ -52,13 +51,6 @@ export function adoptNginx(text: string, adopter: Adopter): string {
 /** Takes a directive out and leaves its lines. */
 function removal({ name, end }: Directive, text: string): Edit {
   return { start: name.start, end, text: text.slice(name.start, end).replace(/[^\n]/g, "") };
-}
-
-function* everyDirective(directives: readonly Directive[]): Generator<Directive> {
-  for (const directive of directives) {
-    yield directive;
-    yield* everyDirective(directive.block ?? []);
-  }
 }
 
 // Names that all sites share
@@ -98,10 +90,9 @@ function newNames(directives: readonly Directive[], slug: string): NewNames {
   const variables = new Set<string>();
   const upstreams = new Set<string>();
   const zones = new Set<string>();
-  for (const { name, words, block } of everyDirective(directives)) {
-    for (const { text } of [name, ...words]) for (const capture of namedCaptures(text)) variables.add(capture);
-    if (tables.has(name.text) && block) variables.add(words.at(-1)?.text ?? "");
-    if (name.text === "auth_request_set") variables.add(words[0]?.text ?? "");
+  for (const directive of everyDirective(directives)) {
+    const { name, words } = directive;
+    for (const variable of variablesSetBy(directive)) variables.add(variable);
     if (name.text === "upstream") upstreams.add(words[0]?.text ?? "");
     if (name.text === "zone") zones.add(words[0]?.text ?? "");
     if (/^limit_(?:req|conn)_zone$/.test(name.text)) {
@@ -132,8 +123,9 @@ function ownNamesFor(
 
 /** nginx knows variables by their name in any case. */
 function renameVariables(raw: string, names: NewNames): string {
-  const renamed = raw.replace(/\$(?:\{(\w+)\}|(\w+))/g, (whole, braced?: string, plain?: string) => {
-    return names.variables.get(`$${(braced ?? plain ?? "").toLowerCase()}`) ?? whole;
+  const renamed = raw.replace(/\$(\{?)(\w+)/g, (whole, brace: string, name: string) => {
+    const better = names.variables.get(`$${name.toLowerCase()}`);
+    return better ? `$${brace}${better.slice(1)}` : whole;
   });
   return renameGroups(renamed, names);
 }

@@ -1,3 +1,5 @@
+import type { Directive } from "./nginx-syntax.ts";
+
 /**
  * Names in nginx's configuration that all sites share, because they share one nginx: variables, upstreams and zones. A site's own begin
  * with its slug.
@@ -6,12 +8,15 @@
 /** First words of nginx's own variables and zones: a slug like these could take one over. */
 const takenSlugs = new Set(
   `ancient arg args binary body bytes cache connection connections content cookie date document fastcgi geoip gzip host hostname
-  http https invalid is limit memcached modern msec msie nginx pid pipe proxy query realip realpath remote request scheme secure
-  sent server session slice ssl status tcpinfo time uid upstream uri`.split(/\s+/),
+  http http2 http3 https invalid is limit memcached modern msec msie nginx pid pipe proxy query quic realip realpath remote request
+  scheme secure sent server session slice ssl status tcpinfo time uid upstream uri`.split(/\s+/),
 );
 
 const takenSlugHint =
   "has a name that all sites share, and the slug begins like names of nginx's own. Take it out, or name the site file otherwise";
+
+/** Directives whose block is a table, and whose last word is a variable. */
+export const tables: ReadonlySet<string> = new Set(["map", "geo", "split_clients"]);
 
 /** Name of a group in a regular expression, which nginx makes a variable of: in front of it and itself. */
 const namedGroup = /(\(\?P?<|\(\?')([A-Za-z_]\w*)(?=[>'])/g;
@@ -48,9 +53,22 @@ export function variablePrefix(slug: string): string {
   return `$${slug.replaceAll("-", "__")}_`;
 }
 
+/** Whether a variable, with its "$", is one that nginx sets by itself; no site's begins like these. */
+export function isNginxVariable(name: string): boolean {
+  return /^\$\d$/.test(name) || takenSlugs.has(name.slice(1).toLowerCase().split("_")[0] ?? "");
+}
+
 /** Variables that the named groups of a regular expression set: `$user` for `^/u/(?<user>[a-z]+)`. */
-export function namedCaptures(text: string): string[] {
+function namedCaptures(text: string): string[] {
   return [...text.matchAll(namedGroup)].map(([, , name]) => `$${name}`);
+}
+
+/** Variables that a directive sets for all sites; `set` alone sets one for its own server. */
+export function variablesSetBy({ name, words, block }: Directive): string[] {
+  const found = [name, ...words].flatMap(({ text }) => namedCaptures(text));
+  if (tables.has(name.text) && block) found.push(words.at(-1)?.text ?? "");
+  if (name.text === "auth_request_set") found.push(words[0]?.text ?? "");
+  return found;
 }
 
 /** Gives named groups other names. */

@@ -51,6 +51,14 @@ export function parseNginx(text: string): readonly Directive[] {
   return new Reader(text).block(0);
 }
 
+/** The directives of a text and of all blocks in it, in their order. */
+export function* everyDirective(directives: readonly Directive[]): Generator<Directive> {
+  for (const directive of directives) {
+    yield directive;
+    yield* everyDirective(directive.block ?? []);
+  }
+}
+
 function lineAt(text: string, position: number): number {
   return text.slice(0, position).split("\n").length;
 }

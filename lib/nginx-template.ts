@@ -1,7 +1,8 @@
 import { plainDirectives, refusal, upstreamDirectives } from "./nginx-directives.ts";
-import { isOwnName, isOwnVariable, namedCaptures, ownNameHint, ownVariableHint } from "./nginx-names.ts";
+import { isOwnName, isOwnVariable, ownNameHint, ownVariableHint } from "./nginx-names.ts";
 import { leadsOut } from "./nginx-paths.ts";
 import { type Directive, NginxSyntaxError, parseNginx } from "./nginx-syntax.ts";
+import { checkVariables } from "./nginx-variables.ts";
 import { UserError } from "./user-error.ts";
 
 /** What is a site's own: all that its nginx configuration may name. */
@@ -42,7 +43,7 @@ export function checkNginx(text: string, own: OwnThings, file: string): void {
   const problems: string[] = [];
   const refuse = ({ name, line }: Directive, why: string) => problems.push(`${file}:${line}: "${name.text}" ${why}.`);
   const directives = parse(text, file);
-  checkCaptures(directives, own, refuse);
+  checkVariables(directives, own.slug, refuse);
   checkAll(directives, own, refuse);
   if (problems.length === 0) return;
   const shown = problems.slice(0, shownProblems);
@@ -109,17 +110,6 @@ function checkAll(directives: readonly Directive[], own: OwnThings, refuse: Plac
             : refusal(directive.name.text),
         );
     }
-  }
-}
-
-/** A group of a regular expression takes a variable over for all sites, nginx's own (`$args`, `$http_upgrade`) included. */
-function checkCaptures(directives: readonly Directive[], own: OwnThings, refuse: Place["refuse"]): void {
-  for (const directive of directives) {
-    for (const { text } of [directive.name, ...directive.words]) {
-      const foreign = namedCaptures(text).find((variable) => !isOwnVariable(variable, own.slug));
-      if (foreign !== undefined) refuse(directive, ownVariableHint(foreign, own.slug));
-    }
-    checkCaptures(directive.block ?? [], own, refuse);
   }
 }
 

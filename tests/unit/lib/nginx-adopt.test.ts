@@ -21,7 +21,7 @@ const cases: readonly (readonly [what: string, from: string, to: string])[] = [
     `map $http_upgrade $connection_upgrade { default upgrade; '' close; }
 ${server('location / { proxy_set_header Connection $connection_upgrade; return 200 "a${connection_upgrade}b$Connection_Upgrade"; }')}`,
     `map $http_upgrade $my__shop_connection_upgrade { default upgrade; '' close; }
-${server('location / { proxy_set_header Connection $my__shop_connection_upgrade; return 200 "a$my__shop_connection_upgradeb$my__shop_connection_upgrade"; }')}`,
+${server('location / { proxy_set_header Connection $my__shop_connection_upgrade; return 200 "a${my__shop_connection_upgrade}b$my__shop_connection_upgrade"; }')}`,
   ],
   [
     "a map that refers to another",
@@ -32,9 +32,9 @@ ${server('location / { proxy_set_header Connection $my__shop_connection_upgrade;
   ],
   [
     "geo and split_clients",
-    `geo $near { default 0; } split_clients $remote_addr $half { 50% a; * b; } ${server("return 200 $near$half$nearly;")}`,
+    `geo $near { default 0; } split_clients $remote_addr $half { 50% a; * b; } ${server("set $nearly 1; return 200 $near$half$nearly;")}`,
     `geo $my__shop_near { default 0; } split_clients $remote_addr $my__shop_half { 50% a; * b; } ${server(
-      "return 200 $my__shop_near$my__shop_half$nearly;",
+      "set $nearly 1; return 200 $my__shop_near$my__shop_half$nearly;",
     )}`,
   ],
   [
