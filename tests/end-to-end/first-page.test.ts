@@ -162,6 +162,11 @@ describe("from a clone to a page and back", async () => {
     assert.equal(removal.exitCode, 0, removal.output);
     assert.equal((await get(shop)).status, 404);
     assert.equal((await get(page)).status, 200);
+
+    const refused = await copy.chillbox(["site", "purge", "hello", "--yes"]);
+    assert.match(refused.output, /hello is deployed/);
+    const purge = await copy.chillbox(["site", "purge", "shop", "--yes"]);
+    assert.match(purge.output, /data +\/var\/lib\/shop\/api[\s\S]*All of it is removed/);
   });
 
   it("refuses a changed page under the same version", async () => {
@@ -196,6 +201,8 @@ describe("from a clone to a page and back", async () => {
     const status = await copy.chillbox(["status"]);
     assert.equal(status.exitCode, 0, status.output);
     assert.match(status.output, /hello[\s\S]*1\.1\.0/);
+    const logs = await copy.chillbox(["logs", "hello", "--since", "10m"]);
+    assert.match(logs.output, /==> api <==[\s\S]*==> nginx access\.log <==[\s\S]*==> deploys <==[\s\S]*rolled back/);
     const host = await copy.chillbox(["ssh", "--", "hostname"]);
     assert.equal(host.output.trim().split("\n").at(-1), "chillbox-local-1");
   });
