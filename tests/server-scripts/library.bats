@@ -41,9 +41,9 @@ load helper
 }
 
 @test "the limit of a lock is for each holder: who waits behind several is not refused" {
-  for _ in 1 2 3; do library 'lock switch 2; sleep 1.2' & done
-  sleep 0.2
-  library 'lock switch 2; echo mine'
+  for _ in 1 2; do library 'lock switch 6; sleep 3.5' & done
+  sleep 0.5
+  library 'lock switch 6'
   wait
 }
 
