@@ -2,14 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { type JsonPath, type JsonSource, locateSyntaxError, type Position, readJsonSource } from "./json-source.ts";
 import { slugOfSiteFile } from "./names.ts";
-import {
-  otherProblems,
-  type RawSiteFile,
-  type SiteProblem,
-  schemaProblems,
-  unknownKeys,
-  withoutEffect,
-} from "./site-problems.ts";
+import { otherProblems, type RawSiteFile, type SiteProblem, schemaProblems, unknownKeys } from "./site-problems.ts";
 import { UserError } from "./user-error.ts";
 
 /** A problem and where it stands in its file. */
@@ -80,7 +73,7 @@ async function checkContent({ file, content, source, problems }: ReadFile): Prom
   const found = [...(await schemaProblems(content))];
   if (found.length === 0) {
     const raw = content as RawSiteFile;
-    found.push(...otherProblems(raw), ...withoutEffect(raw), ...(await releaseProblems(file, raw.release)));
+    found.push(...otherProblems(raw), ...(await releaseProblems(file, raw.release)));
   }
   found.push(...(await unknownKeys(content)));
   problems.push(...found.map((problem) => ({ ...problem, ...source.locate(problem.path, problem.atKey) })));

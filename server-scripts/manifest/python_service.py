@@ -1,5 +1,6 @@
 """lang "python": gunicorn in the service's own virtual environment, on a socket that the holder keeps."""
 
+import json
 import re
 import shlex
 
@@ -8,13 +9,15 @@ from unit import FINISH, base_environment, begin_as_site, socket_name, write_env
 
 WORKER_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 HEALTH = re.compile(r"/[!-~]*")
+STATUS = re.compile(r"[1-5][0-9]{2}-[1-5][0-9]{2}")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 def check(place, service):
     port(place, service)
     environment(place, service)
-    optional(service, "workers", place, lambda key, value: number(key, value, 0, 12))
+    for name in ("workers", "workersMinimum", "workersMaximum"):
+        optional(service, name, place, lambda key, value: number(key, value, 0, 12))
     optional(service, "niceness", place, lambda key, value: number(key, value, -20, 19))
     optional(service, "maxRequests", place, lambda key, value: number(key, value, 0, 10**9))
     optional(service, "maxRequestsJitter", place, lambda key, value: number(key, value, 0, 10**9))
@@ -28,6 +31,8 @@ def check_health(place, health):
     if not isinstance(health, dict):
         raise Wrong(f"{place} is not an object")
     match(f"{place}.path", health.get("path"), HEALTH)
+    match(f"{place}.status", health.get("status", "200-399"), STATUS)
+    number(f"{place}.timeoutSeconds", health.get("timeoutSeconds", 30), 1, 600)
 
 
 def render(manifest, service, release, scripts):
@@ -37,13 +42,17 @@ def render(manifest, service, release, scripts):
     socket = (socket_name(slug, service["port"]), "127.0.0.1", port_text)
     with open(f"{scripts}/python/gunicorn.conf.py", encoding="utf-8") as file:
         settings = file.read()
+    data = {"gunicorn.conf.py": settings, "socket": " ".join(socket) + "\n"}
+    if service.get("health"):
+        # A second more than what the settings give it: they say what was wrong.
+        data["ready-ms"] = f"{(service['health'].get('timeoutSeconds', 30) + 1) * 1000}\n"
     write_unit(
         release,
         name,
         begin_as_site(slug, name, name, release, service.get("niceness"), socket) + end_of_run(slug, service, release),
         finish=FINISH,
         log=name,
-        data={"gunicorn.conf.py": settings, "socket": " ".join(socket) + "\n"},
+        data=data,
         # An app that never gets ready is not waited for without end; what it started is killed with it.
         files={"notification-fd": "4\n", "timeout-kill": "40000\n"},
     )
@@ -51,14 +60,15 @@ def render(manifest, service, release, scripts):
 
 def end_of_run(slug, service, release):
     return END.format(
-        health=shlex.quote((service.get("health") or {}).get("path", "")),
+        health=shlex.quote(json.dumps(service.get("health") or {})),
+        fit=" ".join(str(service.get(key) or 0) for key in ("workersMinimum", "workersMaximum")),
         python=shlex.quote(f"{release}/venv/{service['name']}/bin/python"),
         gunicorn=" ".join(shlex.quote(word) for word in gunicorn_arguments(slug, service)),
     )
 
 
 # The socket is handed on as systemd would (fd 3).
-END = """  env CHILLBOX_HEALTH={health} CHILLBOX_TRIAL="$service/data/trial" \\
+END = """  env CHILLBOX_HEALTH={health} CHILLBOX_FIT="{fit}" CHILLBOX_TRIAL="$service/data/trial" \\
   sh -c 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; exec "$@"' gunicorn \\
   {python} -m gunicorn --config "$service/data/gunicorn.conf.py" {gunicorn}
 """
@@ -67,7 +77,8 @@ END = """  env CHILLBOX_HEALTH={health} CHILLBOX_TRIAL="$service/data/trial" \\
 def gunicorn_arguments(slug, service):
     flags = {
         "--worker-class": service.get("workerClass"),
-        "--workers": service.get("workers") or None,
+        # 0: as many as fit the server, see gunicorn.conf.py.
+        "--workers": service.get("workers", 1) or None,
         "--max-requests": service.get("maxRequests"),
         "--max-requests-jitter": service.get("maxRequestsJitter"),
         "--log-level": service.get("logLevel"),

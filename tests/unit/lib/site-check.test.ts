@@ -90,11 +90,6 @@ test("unknown keys alone are warnings, and a key of another program is left in p
   assert.match(found[0] ?? "", /^7:33 warning "services\[0\]\.deployment_colour" .* Take it out, or leave it/);
 });
 
-test("a key that has no effect yet is a warning", async () => {
-  const found = await check(await write('"lang"', '"workers_minimum": 1, "lang"'));
-  assert.match(found.join("\n"), /^7:33 warning "services\[0\]\.workers_minimum" \(of api\) has no effect yet/);
-});
-
 test("two files with one domain, a bad name and a file that is not there are told", async () => {
   const other = await write("", "", "other.site.json");
   const found = await check(await write(), other, await write("", "", "Bad.site.json"), join(folder, "no.site.json"));
