@@ -34,6 +34,8 @@ export interface Settings {
   };
   readonly techEmail: string;
   readonly dns: { readonly manage: boolean; readonly zones: readonly string[] };
+  /** Whether wheels that a release lacks are fetched on the laptop. */
+  readonly fetchWheels: boolean;
   readonly forceDestroyBuckets: boolean;
   readonly protect: boolean;
   /** Absolute paths. */
@@ -63,6 +65,7 @@ const keys = [
   "dnsZones",
   "sitesFolder",
   "keepReleases",
+  "fetchWheels",
   "forceDestroyBuckets",
   "protect",
   "resourceName",
@@ -127,6 +130,7 @@ export function readSettings(): Settings {
       manage: check.boolean("manageDns"),
       zones: check.list("dnsZones", (zone) => domainPattern.test(zone), "domains in lower case, such as example.com"),
     },
+    fetchWheels: check.boolean("fetchWheels"),
     forceDestroyBuckets: check.boolean("forceDestroyBuckets"),
     protect: check.boolean("protect"),
     folders: {
