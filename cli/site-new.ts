@@ -9,8 +9,7 @@ import { say } from "../toolchain/progress.ts";
 import { type SiteKind, type SkeletonFiles, skeletonFiles, skeletonSiteFile } from "./site-skeleton.ts";
 import { listSiteFiles, sitesFolder } from "./sites-folder.ts";
 
-const kinds: readonly SiteKind[] = ["static", "immutable", "python"];
-const kindsThatComeLater = ["worker", "chill"];
+const kinds: readonly SiteKind[] = ["static", "immutable", "python", "worker", "chill"];
 /** Where the ports of new services begin. */
 const firstPort = 8001;
 const temporaryPrefix = ".new-";
@@ -27,6 +26,7 @@ export async function makeSite(slug: string, kind: string): Promise<void> {
   const folder = await sitesFolder(settings);
   await mkdir(folder, { recursive: true });
   const example = await readExample(join(settings.repository, "sites"));
+  const additions = await readFiles(join(settings.repository, "cli/skeletons", chosen)).catch(noFiles);
   const siteFile = join(folder, `${slug}.site.json`);
   // Two at once would pick the same port.
   await withLock(join(settings.home, "new-site.lock"), say, async () => {
@@ -37,7 +37,7 @@ export async function makeSite(slug: string, kind: string): Promise<void> {
     await removeLeftovers(folder);
     const temporary = await mkdtemp(join(folder, temporaryPrefix));
     try {
-      await writeFiles(join(temporary, slug), skeletonFiles(example.files, names));
+      await writeFiles(join(temporary, slug), skeletonFiles(example.files, names, additions));
       const made = join(temporary, `${slug}.site.json`);
       await writeFile(made, withSchema(skeletonSiteFile(example.siteFile, names), folder, settings.repository));
       await rename(join(temporary, slug), join(folder, slug));
@@ -63,9 +63,7 @@ function checkSlug(slug: string): void {
 function checkKind(kind: string): SiteKind {
   const known = kinds.find((each) => each === kind);
   if (known) return known;
-  const list = `Kinds: ${kinds.join(", ")}.`;
-  if (kindsThatComeLater.includes(kind)) throw new UserError(`The kind "${kind}" comes later. ${list}`);
-  throw new UserError(`There is no kind "${kind}". ${list}`);
+  throw new UserError(`There is no kind "${kind}". Kinds: ${kinds.join(", ")}.`);
 }
 
 /** The example site: sources only, without what a build or Python leaves beside them. */
@@ -73,13 +71,7 @@ async function readExample(sites: string): Promise<{ siteFile: string; files: Sk
   const hello = join(sites, "hello");
   try {
     const siteFile = await readFile(join(sites, "hello.site.json"), "utf8");
-    const entries = await readdir(hello, { recursive: true, withFileTypes: true });
-    const paths = entries
-      .filter((entry) => entry.isFile())
-      .map((entry) => relative(hello, join(entry.parentPath, entry.name)))
-      .filter((path) => !/^dist\/|(^|\/)(__pycache__|[^/]*\.egg-info)\//.test(path));
-    const texts = await Promise.all(paths.map((path) => readFile(join(hello, path), "utf8")));
-    return { siteFile, files: new Map(paths.map((path, index) => [path, texts[index] ?? ""])) };
+    return { siteFile, files: await readFiles(hello) };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== "ENOENT") throw error;
@@ -87,6 +79,22 @@ async function readExample(sites: string): Promise<{ siteFile: string; files: Sk
       `New sites are made from the example, which is not there: bring it back with \`git checkout -- sites/hello sites/hello.site.json\`.`,
     );
   }
+}
+
+async function readFiles(folder: string): Promise<SkeletonFiles> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const paths = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+    .filter((path) => !/^dist\/|(^|\/)(__pycache__|[^/]*\.egg-info)\//.test(path));
+  const texts = await Promise.all(paths.map((path) => readFile(join(folder, path), "utf8")));
+  return new Map(paths.map((path, index) => [path, texts[index] ?? ""]));
+}
+
+/** Of most kinds the example has all files. */
+function noFiles(error: NodeJS.ErrnoException): SkeletonFiles {
+  if (error.code !== "ENOENT") throw error;
+  return new Map();
 }
 
 /** The lowest port from 8001 on that no site file mentions as a value; files that are not JSON yet mention none. */

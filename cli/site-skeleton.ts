@@ -1,5 +1,5 @@
 /** Kinds of site that can be begun. */
-export type SiteKind = "static" | "immutable" | "python";
+export type SiteKind = "static" | "immutable" | "python" | "worker" | "chill";
 
 /** Where a new site differs from the example. */
 export interface SkeletonNames {
@@ -8,6 +8,9 @@ export interface SkeletonNames {
   /** Port of the service, for the kind `python`. */
   readonly port: number;
 }
+
+/** The parts of the example that a kind has. */
+type Parts = "static" | "immutable" | "python";
 
 /** Files of the example, by their path in it. */
 export type SkeletonFiles = ReadonlyMap<string, string>;
@@ -20,14 +23,34 @@ interface ExampleSite {
 
 const firstVersion = "0.1.0";
 
-/** The folder of a new site, made of the example's: other names, and without the parts that its kind does not have. */
-export function skeletonFiles(example: SkeletonFiles, names: SkeletonNames): SkeletonFiles {
+/** What a kind's site file has that the example's has not. */
+const additionsToSiteFile: Readonly<Partial<Record<SiteKind, object>>> = {
+  worker: {
+    workers: [{ name: "worker", lang: "python-worker", handler: "worker", "run-cmd": "python work.py", count: 1 }],
+  },
+  chill: {
+    services: [{ name: "pages", lang: "chill", handler: "pages", environment: [{ name: "freeze", value: "true" }] }],
+  },
+};
+
+function partsOf(kind: SiteKind): Parts {
+  return kind === "worker" || kind === "chill" ? "static" : kind;
+}
+
+/**
+ * The folder of a new site, made of the example's: other names, and without the parts that its kind does not have.
+ * @param additions files that this kind has and the example does not
+ */
+export function skeletonFiles(example: SkeletonFiles, names: SkeletonNames, additions: SkeletonFiles): SkeletonFiles {
   const made = new Map<string, string>();
+  const parts = partsOf(names.kind);
   for (const [path, text] of example) {
-    const target = targetPath(path, names.kind);
-    if (target === undefined) continue;
-    made.set(rename(target, names), rename(withoutParts(path, text, names.kind), names));
+    const target = targetPath(path, parts);
+    if (target === undefined || (names.kind === "chill" && target === "root/index.html")) continue;
+    const kept = withoutParts(path, text, parts);
+    made.set(rename(target, names), rename(names.kind === "chill" ? withFrozenPages(path, kept) : kept, names));
   }
+  for (const [path, text] of additions) made.set(rename(path, names), rename(text, names));
   made.set("VERSION", `${firstVersion}\n`);
   return made;
 }
@@ -36,12 +59,13 @@ export function skeletonFiles(example: SkeletonFiles, names: SkeletonNames): Ske
 export function skeletonSiteFile(example: string, names: SkeletonNames): string {
   const { services, env, ...rest } = JSON.parse(rename(example, names)) as ExampleSite;
   const kept = services.filter(({ lang }) => {
-    return lang === "python" ? names.kind === "python" : names.kind !== "static";
+    return lang === "python" ? names.kind === "python" : partsOf(names.kind) !== "static";
   });
   const site = {
     ...rest,
     ...(names.kind === "python" ? { env: [{ name: "API_PORT", value: String(names.port) }] } : {}),
     ...(kept.length > 0 ? { services: kept } : {}),
+    ...additionsToSiteFile[names.kind],
   };
   return `${printObject(site, "")}\n`;
 }
@@ -66,7 +90,7 @@ function titleOf(slug: string): string {
 }
 
 /** Where a file of the example goes; `undefined`: the kind has no such part. */
-function targetPath(path: string, kind: SiteKind): string | undefined {
+function targetPath(path: string, kind: Parts): string | undefined {
   if (kind === "python") return path;
   // The script does nothing but ask the service.
   if (path.startsWith("api/") || path === "assets/hello.js") return undefined;
@@ -74,7 +98,7 @@ function targetPath(path: string, kind: SiteKind): string | undefined {
   return path === "assets/Makefile" ? undefined : path.replace("assets/", "root/");
 }
 
-function withoutParts(path: string, text: string, kind: SiteKind): string {
+function withoutParts(path: string, text: string, kind: Parts): string {
   if (kind === "python") return text;
   if (path.endsWith(".nginx.conf.template")) {
     const withoutService = withoutLocation(text, "/api/");
@@ -84,6 +108,17 @@ function withoutParts(path: string, text: string, kind: SiteKind): string {
   const page = withoutCard(text.replace(/ *<script [^>]*src="\/immutable\/[^>]*><\/script>\n/, ""), "A Python service");
   if (kind === "immutable") return page;
   return withoutCard(page, "An immutable bundle").replaceAll("/immutable/assets/@ASSETS_HASH@/", "/");
+}
+
+/** nginx looks among the pages that chill made first, then among the static files. */
+function withFrozenPages(path: string, text: string): string {
+  if (!path.endsWith(".nginx.conf.template")) return text;
+  return text
+    .replace(
+      "    try_files $uri $uri/index.html =404;\n",
+      () => "    root /usr/local/src/$SLUGNAME/pages/frozen;\n    try_files $uri $uri/index.html @static;\n",
+    )
+    .replace(/( {2}location \/ \{\n[\s\S]*?\n {2}\}\n)/, "$1\n  location @static {\n    try_files $uri =404;\n  }\n");
 }
 
 /** Takes a `location` out of an nginx configuration, with the comment above it. */

@@ -3,8 +3,10 @@ import { artifactKey } from "./names.ts";
 import { adoptNginx } from "./nginx-adopt.ts";
 import { checkNginx, checkSameShape } from "./nginx-template.ts";
 import type { Release } from "./release.ts";
+import { type ChillService, renderChill } from "./services/chill.ts";
 import { type PythonService, renderPython } from "./services/python.ts";
-import type { ServiceEntry, SiteFile } from "./site-file.ts";
+import { type PythonWorker, renderWorker } from "./services/worker.ts";
+import type { ServiceEntry, SiteFile, WorkerEntry } from "./site-file.ts";
 import { renderTemplate, resolveVariables, substitute, type Variables } from "./template.ts";
 import { UserError } from "./user-error.ts";
 
@@ -25,7 +27,7 @@ export interface SiteSurroundings {
 }
 
 /** A service or worker as the server runs it. */
-export type ManifestService = PythonService;
+export type ManifestService = PythonService | ChillService | PythonWorker;
 
 /** What a site is on the server, without who asked and where: the same manifest content means the same release. */
 export interface RenderedSite {
@@ -91,9 +93,9 @@ export function siteVariables(site: SiteFile, version: string, surroundings: Sit
  */
 export function renderSite(site: SiteFile, release: Release, surroundings: SiteSurroundings): RenderedSite {
   const variables = siteVariables(site, release.version, surroundings);
-  const services = site.services
-    .filter((service) => service.lang === "python")
-    .map((service) => renderService(site, service, variables));
+  const services = [...site.services.filter(({ lang }) => lang !== "immutable"), ...site.workers].map((entry) =>
+    renderService(site, entry, variables),
+  );
   return {
     serverName: site.serverName,
     domains: site.domains,
@@ -132,7 +134,7 @@ export function checkPorts(sites: readonly { slug: string; services: readonly Ma
   const owners = new Map<number, string>();
   const problems: string[] = [];
   for (const { slug, services } of sites) {
-    for (const { name, port } of services) {
+    for (const { name, port } of withPort(services)) {
       const owner = owners.get(port);
       if (owner !== undefined)
         problems.push(`"${owner}" and "${slug} ${name}" both have port ${port}. Give one of them another PORT.`);
@@ -140,6 +142,11 @@ export function checkPorts(sites: readonly { slug: string; services: readonly Ma
     }
   }
   if (problems.length > 0) throw new UserError(problems.join("\n"));
+}
+
+/** Those that listen. */
+function withPort(services: readonly ManifestService[]): { name: string; port: number }[] {
+  return services.flatMap((service) => ("port" in service ? [{ name: service.name, port: service.port }] : []));
 }
 
 function renderNginx(
@@ -155,7 +162,7 @@ function renderNginx(
   const own = {
     slug: site.slug,
     domains: [site.serverName, ...site.domains].map((domain) => domain.toLowerCase()),
-    ports: services.map(({ port }) => port),
+    ports: withPort(services).map(({ port }) => port),
     bucketHosts: [new URL(s3Endpoint).host, immutableBucketHost],
   };
   const adopted = adoptNginx(nginx, own);
@@ -191,12 +198,15 @@ function sharedVariables(surroundings: SiteSurroundings): [string, string][] {
   ];
 }
 
-function renderService(site: SiteFile, service: ServiceEntry, variables: Variables): ManifestService {
+function renderService(site: SiteFile, entry: ServiceEntry | WorkerEntry, variables: Variables): ManifestService {
   const environment: Record<string, string> = { HOST: "127.0.0.1" };
   for (const [name] of sharedVariables({} as SiteSurroundings)) environment[name] = variables.get(name) ?? "";
-  const own = service.environment.map(({ name, value }) => [name, substitute(value, variables)] as const);
-  for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${service.name}"`)) {
+  const own = (entry.environment ?? []).map(({ name, value }) => [name, substitute(value, variables)] as const);
+  for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${entry.name}"`)) {
     environment[name] = value;
   }
-  return renderPython(service, { where: `${site.slug}.site.json: the service "${service.name}"`, environment });
+  const what = entry.lang === "python-worker" ? "worker" : "service";
+  const parts = { where: `${site.slug}.site.json: the ${what} "${entry.name}"`, environment };
+  if (entry.lang === "python-worker") return renderWorker(entry, parts);
+  return entry.lang === "chill" ? renderChill(entry, parts) : renderPython(entry, parts);
 }

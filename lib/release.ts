@@ -360,10 +360,10 @@ function chooseImmutable(site: SiteFile, record: BuildRecord, folder: string): I
 }
 
 function checkServices(site: SiteFile, record: BuildRecord): void {
-  for (const { name, lang } of site.services) {
+  for (const { name, lang } of [...site.services, ...site.workers]) {
     if (lang !== "immutable" && !record.folders.includes(name)) {
       throw new UserError(
-        `${site.slug} ${record.version}: dist/artifact.tar.gz has no ${site.slug}/${name}/ for the service "${name}".`,
+        `${site.slug} ${record.version}: dist/artifact.tar.gz has no ${site.slug}/${name}/ for the ${lang === "python-worker" ? "worker" : "service"} "${name}".`,
       );
     }
   }

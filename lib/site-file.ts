@@ -11,7 +11,6 @@ import {
   schemaPath,
   schemaProblems,
   unknownKeys,
-  withoutEffect,
 } from "./site-problems.ts";
 import { UserError } from "./user-error.ts";
 
@@ -29,14 +28,28 @@ export interface EnvEntry extends NameAndValue {
 /** A service as the site file has it. Fields that only the other kind of service has are absent. */
 export interface ServiceEntry {
   readonly name: string;
-  readonly lang: "immutable" | "python";
+  readonly lang: "immutable" | "python" | "chill";
   readonly handler: string;
   readonly environment: readonly NameAndValue[];
   readonly workers?: number;
+  readonly workers_minimum?: number;
+  readonly workers_maximum?: number;
+  readonly healthcheck?: { readonly path: string; readonly status?: number | string; readonly timeout?: number };
   readonly worker_class?: "sync" | "gevent" | "uvicorn.workers.UvicornWorker";
   readonly max_requests?: number;
   readonly max_requests_jitter?: number;
   readonly log_level?: "debug" | "info" | "warning" | "error" | "critical";
+  readonly niceness?: number;
+}
+
+/** A worker as the site file has it. */
+export interface WorkerEntry {
+  readonly name: string;
+  readonly lang: "python-worker";
+  readonly handler: string;
+  readonly "run-cmd": string;
+  readonly environment?: readonly NameAndValue[];
+  readonly count?: number;
   readonly niceness?: number;
 }
 
@@ -56,6 +69,7 @@ export interface SiteFile {
   readonly version?: string;
   readonly env: readonly EnvEntry[];
   readonly services: readonly ServiceEntry[];
+  readonly workers: readonly WorkerEntry[];
   /** About keys without effect: nothing fails because of them. */
   readonly warnings: readonly string[];
 }
@@ -116,7 +130,8 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
       cmd === undefined ? { name, value } : { name, value: "", cmd },
     ),
     services: (raw.services ?? []) as ServiceEntry[],
-    warnings: [...(await unknownKeys(content)), ...withoutEffect(raw)].map((each) => `${file}: ${problemLine(each)}`),
+    workers: (raw.workers ?? []) as WorkerEntry[],
+    warnings: (await unknownKeys(content)).map((each) => `${file}: ${problemLine(each)}`),
   };
 }
 

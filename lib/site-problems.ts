@@ -30,7 +30,7 @@ export interface RawSiteFile {
   readonly crontab?: readonly string[];
   readonly redis?: object;
   readonly services?: readonly RawService[];
-  readonly workers?: readonly object[];
+  readonly workers?: readonly RawWorker[];
 }
 
 /** A service of it, as far as it is looked at here. */
@@ -40,6 +40,11 @@ interface RawService {
   readonly secrets_config?: string;
   readonly workers_minimum?: number;
   readonly workers_maximum?: number;
+}
+
+interface RawWorker {
+  readonly name: string;
+  readonly secrets_config?: string;
 }
 
 /** A part of `site.schema.json`, as far as chillbox looks at it by itself. */
@@ -169,11 +174,11 @@ export function otherProblems(raw: RawSiteFile): SiteProblem[] {
 function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
   const found: [path: JsonPath, what: string][] = [];
   if (raw.redis !== undefined) found.push([["redis"], "is"]);
-  if ((raw.workers ?? []).length > 0) found.push([["workers"], "is"]);
   if ((raw.crontab ?? []).length > 0) found.push([["crontab"], "is"]);
-  for (const [index, { name, lang, secrets_config }] of (raw.services ?? []).entries()) {
-    if (lang === "chill") found.push([["services", index, "lang"], `"chill" (of ${name}) is`]);
-    if (secrets_config !== undefined) found.push([["services", index, "secrets_config"], `(of ${name}) is`]);
+  for (const key of ["services", "workers"] as const) {
+    for (const [index, { name, secrets_config }] of (raw[key] ?? []).entries()) {
+      if (secrets_config !== undefined) found.push([[key, index, "secrets_config"], `(of ${name}) is`]);
+    }
   }
   return found.map(([path, what]) => ({
     severity: "error",
@@ -184,21 +189,6 @@ function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
   }));
 }
 
-/** The number of workers stays as `workers` says: a site works without these keys, so they stop no deployment. */
-export function withoutEffect(raw: RawSiteFile): SiteProblem[] {
-  return (raw.services ?? []).flatMap((service, index) =>
-    (["workers_minimum", "workers_maximum"] as const)
-      .filter((key) => service[key] !== undefined)
-      .map((key) => ({
-        severity: "warning",
-        path: ["services", index, key],
-        atKey: true,
-        what: `(of ${service.name}) has no effect yet; it comes in a later version`,
-        fix: '"workers" tells how many there are.',
-      })),
-  );
-}
-
 function contradictions(raw: RawSiteFile): SiteProblem[] {
   const problems: SiteProblem[] = [];
   const error = { severity: "error", atKey: false } as const;
@@ -207,10 +197,17 @@ function contradictions(raw: RawSiteFile): SiteProblem[] {
     problems.push({ ...error, path: ["server_name"], what, fix: "Add it there." });
   }
   const names = new Set<string>();
-  for (const [index, { name }] of (raw.services ?? []).entries()) {
-    const what = `is "${name}", as that of another service`;
-    if (names.has(name)) problems.push({ ...error, path: ["services", index, "name"], what, fix: "Rename one." });
-    names.add(name);
+  for (const key of ["services", "workers"] as const) {
+    for (const [index, { name }] of (raw[key] ?? []).entries()) {
+      const what = `is "${name}", as that of another service${key === "workers" ? " or worker" : ""}`;
+      if (names.has(name)) problems.push({ ...error, path: [key, index, "name"], what, fix: "Rename one." });
+      names.add(name);
+    }
+  }
+  for (const [index, { workers_minimum, workers_maximum }] of (raw.services ?? []).entries()) {
+    if ((workers_minimum ?? 0) <= (workers_maximum ?? workers_minimum ?? 0)) continue;
+    const what = `is ${workers_minimum}, more than "workers_maximum", which is ${workers_maximum}`;
+    problems.push({ ...error, path: ["services", index, "workers_minimum"], what, fix: "Lower it." });
   }
   return problems;
 }

@@ -19,7 +19,7 @@ site
   .command("new")
   .description("make a site that works, to begin from: its file and its folder under sites/")
   .addArgument(new Argument("<slug>", "name of the site: lower-case letters, digits and hyphens"))
-  .addOption(new Option("--kind <kind>", "static, immutable or python").default("python"))
+  .addOption(new Option("--kind <kind>", "static, immutable, python, worker or chill").default("python"))
   .action(async (slug: string, { kind }: { kind: string }) => {
     const { makeSite } = await import("../site-new.ts");
     await makeSite(slug, kind);

@@ -54,7 +54,7 @@ put_to_use() {
 # Each candidate shares the held socket with the release in use and takes nobody until its trial ends. Redis comes first, because the
 # others may ask it; what cannot run beside its predecessor comes last, so that visitors wait for it as little as can be.
 start_candidates() {
-  for group in first overlapping exclusive; do start_group "$group"; done
+  for group in first overlapping exclusive awaited; do start_group "$group"; done
 }
 
 start_group() {
@@ -75,12 +75,17 @@ start_group() {
   done
 }
 
-# stop_predecessors GROUP: the site's running units of this group end, but for those that go on in the new release.
+# stop_predecessors GROUP: the site's running units of this group end, but for those that go on in the new release. All are told at once:
+# each may take its time to end what it is doing.
 stop_predecessors() {
   wanted=$(running_names "$slug" "$release")
+  predecessors=
   for name in $(running_of "$slug"); do
-    if [ "$(group_of "$SERVICES/$name")" = "$1" ] && ! is_among "$name" "$wanted"; then stop_service "$name"; fi
+    if [ "$(group_of "$SERVICES/$name")" != "$1" ] || is_among "$name" "$wanted"; then continue; fi
+    s6-svc -d "$TREE/$name" 2>/dev/null || true
+    predecessors="$predecessors $name"
   done
+  for name in $predecessors; do stop_service "$name"; done
 }
 
 # A release that is refused is not kept, unless it was in use before: so releases/ has nothing that was not.

@@ -7,7 +7,6 @@
 TREE=$RUN/scan
 SERVICES=$RUN/services
 HOLDER=$RUN/fdholder/socket
-# shellcheck disable=SC2034  # chillbox-site-install waits so long for a candidate
 READY_MS=30000
 DRAIN_MS=45000
 
@@ -63,7 +62,7 @@ RUN
 }
 
 # units_of RELEASE_FOLDER [GROUP]: lines of their names. GROUP: first (started before the others), overlapping (runs beside its
-# predecessor), exclusive (cannot).
+# predecessor), exclusive (cannot), awaited (cannot either, and visitors wait in its socket's queue meanwhile).
 units_of() {
   for units_of_path in "$1"/services/*; do
     [ -d "$units_of_path" ] || continue
@@ -73,7 +72,15 @@ units_of() {
 
 # group_of FOLDER: of a unit's folder, in a release or running.
 group_of() {
-  if [ -e "$1/data/first" ]; then echo first; elif [ -e "$1/data/exclusive" ]; then echo exclusive; else echo overlapping; fi
+  if [ -e "$1/data/first" ]; then
+    echo first
+  elif [ ! -e "$1/data/exclusive" ]; then
+    echo overlapping
+  elif [ -e "$1/data/socket" ]; then
+    echo awaited
+  else
+    echo exclusive
+  fi
 }
 
 # names_of MANIFEST: the names of a site's services and workers, a line each. All of them have a folder and a virtual environment.
@@ -151,16 +158,20 @@ settle_site() {
   settle_release=$(current_of "$1")
   settle_wanted=
   if [ -n "$settle_release" ]; then settle_wanted=$(running_names "$1" "$settle_release"); fi
+  settle_unwanted=
   for settle_name in $(running_of "$1"); do
-    if ! is_among "$settle_name" "$settle_wanted" && [ "$(group_of "$SERVICES/$settle_name")" != overlapping ]; then drop_service "$settle_name"; fi
+    if is_among "$settle_name" "$settle_wanted" || [ "$(group_of "$SERVICES/$settle_name")" = overlapping ]; then continue; fi
+    s6-svc -d "$TREE/$settle_name" 2>/dev/null || true
+    settle_unwanted="$settle_unwanted $settle_name"
   done
+  for settle_name in $settle_unwanted; do drop_service "$settle_name"; done
   if [ -n "$settle_release" ]; then
     for settle_unit in $(units_of "$SITES/$1/releases/$settle_release" first); do
       settle_one "$1" "$settle_release" "$settle_unit"
       wait_ready "$(running_name "$1" "$settle_release" "$settle_unit")" 10000 || log "warning: $settle_unit of $1 is slow to start"
     done
-    for settle_unit in $(units_of "$SITES/$1/releases/$settle_release" overlapping) $(units_of "$SITES/$1/releases/$settle_release" exclusive); do
-      settle_one "$1" "$settle_release" "$settle_unit"
+    for settle_group in overlapping exclusive awaited; do
+      for settle_unit in $(units_of "$SITES/$1/releases/$settle_release" "$settle_group"); do settle_one "$1" "$settle_release" "$settle_unit"; done
     done
   fi
   for settle_name in $(running_of "$1"); do
@@ -182,11 +193,12 @@ is_among() { printf '%s\n' "$2" | grep -Fqx -- "$1"; }
 
 # wait_ready NAME [MILLISECONDS]: until it says so; who cannot say so must have stayed up for a second.
 wait_ready() {
+  wait_ready_ms=${2-$(cat "$SERVICES/$1/data/ready-ms" 2>/dev/null || echo "$READY_MS")}
   if [ -e "$SERVICES/$1/notification-fd" ]; then
-    s6-svwait -U -t "${2-$READY_MS}" "$TREE/$1" 2>/dev/null && is_ready "$1"
+    s6-svwait -U -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null && is_ready "$1"
     return
   fi
-  s6-svwait -u -t "${2-$READY_MS}" "$TREE/$1" 2>/dev/null || return 1
+  s6-svwait -u -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null || return 1
   while [ "$(s6-svstat -o updownfor "$TREE/$1" 2>/dev/null)" = 0 ]; do sleep 0.1; done
   is_up "$1"
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # The Unix users of each site: <slug>, and _<slug> for its Redis. They have ranges of their own, so that rules can name all of them and
 # nothing here ever ends or removes another.
-# shellcheck disable=SC2154  # ROOT comes from chillbox.sh
+# shellcheck disable=SC2154,SC2034  # ROOT comes from chillbox.sh; UID_LAST is for the scripts
 
 UID_FIRST=2000
 UID_LAST=2999

@@ -9,13 +9,15 @@ from unit import FINISH, base_environment, begin_as_site, socket_name, write_env
 
 WORKER_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 HEALTH = re.compile(r"/[!-~]*")
+STATUS = re.compile(r"[1-5][0-9]{2}-[1-5][0-9]{2}")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 def check(place, service):
     port(place, service)
     environment(place, service)
-    optional(service, "workers", place, lambda key, value: number(key, value, 0, 12))
+    for name in ("workers", "workersMinimum", "workersMaximum"):
+        optional(service, name, place, lambda key, value: number(key, value, 0, 12))
     optional(service, "niceness", place, lambda key, value: number(key, value, -20, 19))
     optional(service, "maxRequests", place, lambda key, value: number(key, value, 0, 10**9))
     optional(service, "maxRequestsJitter", place, lambda key, value: number(key, value, 0, 10**9))
@@ -29,6 +31,8 @@ def check_health(place, health):
     if not isinstance(health, dict):
         raise Wrong(f"{place} is not an object")
     match(f"{place}.path", health.get("path"), HEALTH)
+    match(f"{place}.status", health.get("status", "200-399"), STATUS)
+    number(f"{place}.timeoutSeconds", health.get("timeoutSeconds", 30), 1, 600)
 
 
 def render(manifest, service, release, scripts):
@@ -38,12 +42,19 @@ def render(manifest, service, release, scripts):
     socket = (socket_name(slug, service["port"]), "127.0.0.1", port_text)
     with open(f"{scripts}/python/gunicorn.conf.py", encoding="utf-8") as file:
         settings = file.read()
-    own = {"CHILLBOX_HEALTH": (service.get("health") or {}).get("path", ""), "CHILLBOX_TRIAL": "$service/data/trial"}
+    own = {
+        "CHILLBOX_HEALTH": json.dumps(service.get("health") or {}),
+        "CHILLBOX_FIT": " ".join(str(service.get(key) or 0) for key in ("workersMinimum", "workersMaximum")),
+        "CHILLBOX_TRIAL": "$service/data/trial",
+    }
     arguments = ["--config", "$service/data/gunicorn.conf.py", *gunicorn_arguments(slug, service)]
     begin = begin_as_site(slug, name, name, release, service.get("niceness"), socket, FORK if can_share(service) else "")
     data = {"gunicorn.conf.py": settings, "socket": " ".join(socket) + "\n"}
     if can_share(service):
         data["zygote.json"] = json.dumps(zygote_plan(slug, name, release, own, arguments))
+    if service.get("health"):
+        # A second more than what the settings give it: they say what was wrong.
+        data["ready-ms"] = f"{(service['health'].get('timeoutSeconds', 30) + 1) * 1000}\n"
     write_unit(
         release,
         name,
@@ -107,7 +118,8 @@ END = """  env {own} \\
 def gunicorn_arguments(slug, service):
     flags = {
         "--worker-class": service.get("workerClass"),
-        "--workers": service.get("workers") or None,
+        # 0: as many as fit the server, see gunicorn.conf.py.
+        "--workers": service.get("workers", 1) or None,
         "--max-requests": service.get("maxRequests"),
         "--max-requests-jitter": service.get("maxRequestsJitter"),
         "--log-level": service.get("logLevel"),

@@ -5,8 +5,9 @@ Beside s6's own files (run, finish, notification-fd, timeout-kill) the scripts r
              process depends on, so that it goes on running when only the rest of the release changes
   log        name of its log: /var/log/<slug>-<log>/
   socket     "name host port", if the socket holder keeps its port
+  ready-ms   for how many milliseconds a candidate may take until it is ready, if not 30000
   first      there, if it is started before the others and replaced by stopping the old one (Redis)
-  exclusive  there, if the old and the new one cannot run at the same time (workers)
+  exclusive  there, if the old and the new one cannot run at the same time (workers, chill)
 """
 
 import os

@@ -294,6 +294,7 @@ const site = {
   release: "./shop",
   env: [],
   services: [{ name: "api", lang: "python" as const, handler: "api", environment: [{ name: "PORT", value: "8002" }] }],
+  workers: [],
   warnings: [],
 };
 const release = {

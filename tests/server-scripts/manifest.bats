@@ -50,14 +50,22 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
 .nginx = " "|nginx is not the text
 .nginx = "root ${FOO};"|nginx still has \$\{FOO\}
 .services[0].name = "a/b"|services\[0\].name
-.services[0].lang = "perl"|services\[0\].lang 'perl' is none of python
+.services[0].lang = "perl"|services\[0\].lang 'perl' is none of python, chill, python-worker
 .services[0].host = "0.0.0.0"|services\[0\].host is not 127.0.0.1
 .services[0].port = 80|services\[0\].port 80 is not a whole number from 1024
 .services[0].workers = 13|services\[0\].workers
 .services[0].workerClass = "a b"|services\[0\].workerClass
 .services[0].niceness = 20|services\[0\].niceness
 .services[0].logLevel = "loud"|services\[0\].logLevel is none of
-.services[0].health.path = "up"|services\[0\].health
+.services[0].health.path = "up"|services\[0\].health.path
+.services[0].health.status = "200"|services\[0\].health.status
+.services[0].health.timeoutSeconds = 0|services\[0\].health.timeoutSeconds
+.services[0].workersMaximum = 13|services\[0\].workersMaximum
+.services[0] += {lang: "chill", freeze: "yes"}|services\[0\].freeze is not true or false
+.services[0] += {lang: "chill", freeze: false, port: 80}|services\[0\].port 80
+.services[0] += {lang: "python-worker", count: 1}|services\[0\].runCommand is not a command
+.services[0] += {lang: "python-worker", count: 1, runCommand: "rq 'a"}|services\[0\].runCommand cannot be split into words
+.services[0] += {lang: "python-worker", count: 65, runCommand: "rq"}|services\[0\].count 65
 .services[0].environment["A B"] = ""|services\[0\].environment's name
 .services[0].environment.LD_PRELOAD = "x"|services\[0\].environment.LD_PRELOAD is the loader's
 .services[0].environment.A = 1|services\[0\].environment.A is not text
@@ -90,4 +98,52 @@ TABLE
   # Whatever the site chose is taken after root was given up.
   tr -d '\n' <"$release/services/api/run" | grep -q 's6-setuidgid my-site setpriv --nnp.*s6-envdir'
   [ "$(tr -d '\n' <"$release/services/api/run" | grep -c 's6-envdir.*s6-setuidgid\|/venv/.*s6-setuidgid')" = 0 ]
+}
+
+# run_of COMMAND: what a worker with this command runs, after what comes before every worker's.
+run_of() {
+  rm -rf "$BATS_TEST_TMPDIR/release"
+  mkdir "$BATS_TEST_TMPDIR/release"
+  jq --arg command "$1" '.services = [{name: "mail", lang: "python-worker", handler: "mail", count: 2, runCommand: $command, environment: {}}]' \
+    "$manifest" >"$manifest.changed"
+  script chillbox-manifest render "$BATS_TEST_TMPDIR/release" "$scripts" <"$manifest.changed"
+  "${shell[@]}" -n "$BATS_TEST_TMPDIR/release/services/mail.2/run"
+  sed -n 's/^  env CHILLBOX_WORKER=2 //p' "$BATS_TEST_TMPDIR/release/services/mail.2/run"
+}
+
+@test "render makes a unit of each copy of a worker, which share a log, and calls a shell only where one is needed" {
+  [ "$(run_of 'rq worker')" = 'rq worker' ]
+  [ "$(run_of "rq worker 'a; b' \"c|d\" e\\;f")" = "rq worker 'a; b' 'c|d' 'e;f'" ]
+  for command in 'a | b' 'a && b' 'a $HOME' 'a >b' 'A=b c' 'a *' 'a "$HOME"' $'a\nb'; do
+    [[ "$(run_of "$command")" == "sh -c 'trap"* ]] || { echo "no shell: $command"; return 1; }
+  done
+  [ "$(cd "$BATS_TEST_TMPDIR/release/services" && echo *)" = 'mail.1 mail.2' ]
+  [ "$(cat "$BATS_TEST_TMPDIR/release/services/mail.2/data/log")" = mail ]
+  [ -e "$BATS_TEST_TMPDIR/release/services/mail.2/data/exclusive" ]
+  [ ! -e "$BATS_TEST_TMPDIR/release/services/mail.2/notification-fd" ]
+}
+
+@test "render makes no unit of frozen chill, and one that others wait for of chill that runs" {
+  release=$BATS_TEST_TMPDIR/release
+  mkdir "$release"
+  jq '.services = [{name: "ice", lang: "chill", handler: "ice", freeze: true, environment: {}},
+    {name: "page", lang: "chill", handler: "page", freeze: false, host: "127.0.0.1", port: 8003, environment: {CHILL_PORT: "8003"}}]' \
+    "$manifest" >"$manifest.changed"
+  script chillbox-manifest render "$release" "$scripts" <"$manifest.changed"
+  [ "$(ls "$release/services")" = page ]
+  [ "$(cd "$release/env" && echo *)" = 'ice page' ]
+  [ "$(cat "$release/services/page/data/socket")" = 'my-site.:8003 127.0.0.1 8003' ]
+  [ -e "$release/services/page/data/exclusive" ] && [ -e "$release/services/page/data/run_chill.py" ]
+  "${shell[@]}" -n "$release/services/page/run"
+}
+
+@test "render gives a health check its time, and gunicorn the number of workers or the bounds" {
+  release=$BATS_TEST_TMPDIR/release
+  mkdir "$release"
+  with '.services[0] += {workers: 0, workersMinimum: 2, health: {path: "/up", status: "200-200", timeoutSeconds: 7}}'
+  script chillbox-manifest render "$release" "$scripts" <"$manifest.changed"
+  [ "$(cat "$release/services/api/data/ready-ms")" = 8000 ]
+  grep -Fq 'CHILLBOX_FIT="2 0"' "$release/services/api/run"
+  run grep -F -- --workers "$release/services/api/run"
+  [ "$status" = 1 ]
 }

@@ -33,6 +33,8 @@ describe("chillbox site new", () => {
     ["static", /nginx\/root\/[a-z-]+\.css$/m, /^$/, ["/"]],
     ["immutable", /nginx\/root\/index\.html$/m, /assets\/[0-9a-f]{32}\/[a-z-]+\.css$/m, ["/", "/immutable/"]],
     ["python", /api\/new_python_api\/app\.py$/m, /\/new-python\.js$/m, ["/", "/immutable/", "/api/"]],
+    ["worker", /worker\/work\.py$/m, /^$/, ["/"]],
+    ["chill", /pages\/templates\/home\.html$/m, /^$/, ["/", "@static"]],
   ];
   for (const [kind, artifact, immutable, locations] of kinds) {
     it(`makes a site of kind ${kind} that can be deployed, with no trace of the example`, async () => {
@@ -91,13 +93,7 @@ describe("chillbox site new", () => {
     ["a folder without a site file", ["lone"], /^chillbox: .*sites\/lone exists already/],
     ["a slug that cannot be", ["../up"], /^chillbox: "\.\.\/up" cannot be a slug/],
     ["a slug in capitals", ["Shop"], /^chillbox: "Shop" cannot be a slug/],
-    [
-      "workers",
-      ["late", "--kind", "worker"],
-      /^chillbox: The kind "worker" comes later\. Kinds: static, immutable, python/,
-    ],
-    ["chill", ["late", "--kind", "chill"], /comes later/],
-    ["another kind", ["late", "--kind", "php"], /There is no kind "php"/],
+    ["another kind", ["late", "--kind", "php"], /There is no kind "php"\. Kinds: static, .*, worker, chill\./],
   ];
   for (const [what, args, message] of refusals) {
     it(`refuses ${what} and leaves everything as it was`, async () => {

@@ -31,6 +31,7 @@ const site = {
     },
     { name: "assets", lang: "immutable" as const, handler: "assets", environment: [] },
   ],
+  workers: [],
   warnings: [],
 };
 const release = {
@@ -94,6 +95,7 @@ test("the manifest of a site", () => {
       maxRequestsJitter: 0,
       logLevel: "info",
       niceness: 5,
+      health: null,
       environment: {
         HOST: "127.0.0.1",
         S3_ENDPOINT_URL: "http://nyc3.spaces.test",

@@ -459,6 +459,7 @@ function render(slug: string, template: string, env: readonly { name: string; va
     domains: [domain, `www.${domain}`],
     env: [...hello.env, ...env],
     services: hello.services,
+    workers: [],
   };
   const release = {
     ...{

@@ -26,6 +26,7 @@ const site: SiteFile = {
   release: "./shop",
   env: [],
   services,
+  workers: [],
   warnings: [],
 };
 const makefile = `

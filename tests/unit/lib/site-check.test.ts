@@ -91,11 +91,6 @@ test("unknown keys alone are warnings, and a key of another program is left in p
   assert.match(found[0] ?? "", /^7:33 warning "services\[0\]\.deployment_colour" .* Take it out, or leave it/);
 });
 
-test("a key that has no effect yet is a warning", async () => {
-  const found = await check(await write('"lang"', '"workers_minimum": 1, "lang"'));
-  assert.match(found.join("\n"), /^7:33 warning "services\[0\]\.workers_minimum" \(of api\) has no effect yet/);
-});
-
 test("a command that is not allowed yet is a warning, until it is", async () => {
   const env = [
     { name: "A", value: "a" },

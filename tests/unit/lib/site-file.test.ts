@@ -14,6 +14,7 @@ const good = {
   domain_list: ["shop.test", "www.shop.test"],
 };
 const python = { name: "api", lang: "python", handler: "api", environment: [{ name: "PORT", value: "8002" }] };
+const worker = { name: "mail", lang: "python-worker", handler: "mail", "run-cmd": "rq worker" };
 
 async function write(content: object | string, name = "shop.site.json"): Promise<string> {
   const path = join(folder, name);
@@ -30,13 +31,12 @@ test("a good site file is read", async () => {
   assert.deepEqual(site.warnings, []);
 });
 
-test("keys without effect are named and fail nothing", async () => {
-  const { warnings } = await readSiteFile(
-    await write({ ...good, services: [{ ...python, workers_minimum: 1, workers_maximum: 4 }] }),
+test("workers and chill are parts of a site", async () => {
+  const site = await readSiteFile(
+    await write({ ...good, services: [{ ...python, name: "page", lang: "chill" }], workers: [worker] }),
   );
-  assert.equal(warnings.length, 2);
-  assert.match(warnings[0] ?? "", /"services\[0\]\.workers_minimum" \(of api\) has no effect yet.*later version/);
-  assert.match(warnings[1] ?? "", /workers_maximum/);
+  assert.deepEqual(site.warnings, []);
+  assert.deepEqual(site.workers, [worker]);
 });
 
 test("unknown keys are named and fail nothing", async () => {
@@ -84,6 +84,26 @@ const bad: [string, object | string, RegExp][] = [
     /"services\[1\]\.name" is "api", as that of another service/,
   ],
   [
+    "a worker with a service's name",
+    { ...good, services: [python], workers: [{ ...worker, name: "api" }] },
+    /"workers\[0\]\.name" is "api", as that of another service or worker/,
+  ],
+  [
+    "a range of workers without any number in it",
+    { ...good, services: [{ ...python, workers_minimum: 3, workers_maximum: 2 }] },
+    /"services\[0\]\.workers_minimum" is 3, more than "workers_maximum", which is 2/,
+  ],
+  [
+    "a health check without a path",
+    { ...good, services: [{ ...python, healthcheck: { status: 200 } }] },
+    /"services\[0\]\.healthcheck" lacks "path"/,
+  ],
+  [
+    "a health check with another status",
+    { ...good, services: [{ ...python, healthcheck: { path: "/", status: "good" } }] },
+    /"services\[0\]\.healthcheck\.status" is "good"/,
+  ],
+  [
     "a path in a service's name",
     { ...good, services: [{ ...python, name: "../x" }] },
     /"services\[0\]\.name" is "\.\.\/x"/,
@@ -98,13 +118,7 @@ for (const [what, content, problem] of bad) {
 
 const later: [string, object, RegExp][] = [
   ["redis", { redis: {} }, /"redis" is not built yet/],
-  [
-    "workers",
-    { workers: [{ name: "w", lang: "python-worker", handler: "w", "run-cmd": "rq worker" }] },
-    /"workers" is not/,
-  ],
   ["crontab", { crontab: ["* * * * * true"] }, /"crontab" is not/],
-  ["chill", { services: [{ ...python, lang: "chill" }] }, /"services\[0\]\.lang" "chill" \(of api\) is not/],
   [
     "secrets",
     { services: [{ ...python, secrets_config: "s.cfg" }] },
