@@ -270,6 +270,16 @@ test("an ASGI service runs on the uvicorn that chillbox carries, with its own pa
   const seen =
     "import gunicorn, pkg_resources, importlib.util as u; print([n for n in ('uvicorn', 'flask') if u.find_spec(n)])";
   assert.equal(await root(`s6-setuidgid app ${venv}/bin/python -W ignore -c "${seen}"`), "[]");
+  // A chill service finds chill with all it needs, and its command.
+  const pages = "/var/lib/chillbox/sites/app/venvs/pages";
+  await root(
+    `cp -R /var/lib/chillbox/sites/app/current/app/nginx /run/pages && chillbox-venv app /run/pages ${pages} chill`,
+  );
+  const said = await root(
+    `s6-setuidgid app ${pages}/bin/chill --version && s6-setuidgid app ${pages}/bin/python -c "import yaml._yaml"`,
+  );
+  assert.match(said, /^\d+\.\d+\.\d+$/);
+  await root(`rm -r /run/pages ${pages}`);
   assert.equal((await server.ssh("doas chillbox-site remove", { slug: "async" })).code, 0);
 });
 
