@@ -3,11 +3,18 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { findCgroups, makeDropletGroups, removeGroups } from "../../local-cloud/droplets/cgroups.ts";
 import { type Ending, launch, type Machine } from "../../local-cloud/droplets/machine.ts";
 import { rawImage } from "./raw-image.ts";
 
 const address = "198.18.200.2";
 const vpcAddress = "198.18.201.2";
+const uidBase = 1_000_000_000;
+
+export interface TestHostOptions {
+  /** Most memory of the host; default: no limit but the machine's. */
+  readonly memoryMiB?: number;
+}
 
 /** One host booted from the image with the local cloud's launcher, alone in a network of its own with DHCP and metadata. */
 export class TestHost {
@@ -15,9 +22,14 @@ export class TestHost {
   readonly namespace = `chillbox-image-${process.pid}`;
   readonly address = address;
   readonly vpcAddress = vpcAddress;
+  readonly #memoryMiB: number | undefined;
   #children: ChildProcess[] = [];
   #machine: Machine | undefined;
   #consoleStart = 0;
+
+  constructor(options: TestHostOptions = {}) {
+    this.#memoryMiB = options.memoryMiB;
+  }
 
   /** Unpacks the image to a disk of 2 GiB, and makes the network and what answers in it. */
   async prepare(imagePath: string, metadata: Record<string, unknown>): Promise<void> {
@@ -62,11 +74,9 @@ export class TestHost {
       {
         disk: this.path("disk.raw"),
         mountPoint: this.path("mount"),
-        uidBase: 1_000_000_000,
+        uidBase,
         hostname: "unnamed",
-        cgroups: [],
-        cgroupRoots: [],
-        cgroupVersion: 1,
+        ...(await this.#controlGroups()),
         console: this.path("console.log"),
       },
       (line) => console.error(line),
@@ -158,6 +168,7 @@ export class TestHost {
   /** Ends everything that was started here and removes what was made. */
   async close(): Promise<void> {
     await this.kill();
+    if (this.#memoryMiB !== undefined) await removeGroups(await findCgroups(), this.namespace);
     for (const child of this.#children) child.kill("SIGKILL");
     try {
       this.#ip("netns", "del", this.namespace);
@@ -165,6 +176,16 @@ export class TestHost {
       // It was never made.
     }
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #controlGroups() {
+    if (this.#memoryMiB === undefined) return { cgroups: [], cgroupRoots: [], cgroupVersion: 1 as const };
+    const host = await findCgroups();
+    return {
+      cgroups: await makeDropletGroups(host, this.namespace, { id: 1, memoryMiB: this.#memoryMiB }, uidBase),
+      cgroupRoots: host.hierarchies.map(({ path }) => path),
+      cgroupVersion: host.version,
+    };
   }
 
   #connect(pid: number): void {

@@ -12,7 +12,7 @@ import { renderFirstBoot } from "../../lib/first-boot.ts";
 import { packServerScripts } from "../../lib/server-scripts.ts";
 import { renderUserData } from "../../lib/user-data.ts";
 import { wheelsFolder } from "../../lib/wheels.ts";
-import { TestHost } from "../image/host.ts";
+import { TestHost, type TestHostOptions } from "../image/host.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
 const gateway = "198.18.200.1";
@@ -26,11 +26,16 @@ export interface Said {
 
 /** A server that was made as `pulumi up` makes one, but for the cloud around it: real image, real enrol and configure. */
 export class TestServer {
-  readonly host = new TestHost();
-  readonly files = this.host.path("files");
+  readonly host: TestHost;
+  readonly files: string;
   #children: ChildProcess[] = [];
   #hostKey = "";
   #envelope = { key: "", sha256: "" };
+
+  constructor(options: TestHostOptions = {}) {
+    this.host = new TestHost(options);
+    this.files = this.host.path("files");
+  }
 
   get hostKeys(): string[] {
     return [this.host.text("provisional.pub"), ...(this.#hostKey ? [this.#hostKey] : [])];
