@@ -43,8 +43,10 @@ def post_worker_init(worker):
         status = _ask(worker.wsgi, _HEALTH)
         if not status.startswith(("2", "3")):
             raise RuntimeError(f"{_HEALTH} answered {status}")
+    _leave_if_orphan(worker)
     _say_ready()
-    while _TRIAL and os.path.exists(_TRIAL) and worker.alive and worker.ppid == os.getppid():
+    while _TRIAL and os.path.exists(_TRIAL) and worker.alive:
+        _leave_if_orphan(worker)
         worker.notify()
         time.sleep(0.02)
 
@@ -55,6 +57,12 @@ def child_exit(server, worker):
         _sites_child_exit(server, worker)
     if _TRIAL and os.path.exists(_TRIAL):
         raise HaltServer("a worker ended before the release was put to use", 3)
+
+
+def _leave_if_orphan(worker):
+    """A worker without a master would take a visitor from the shared socket, and then end."""
+    if worker.ppid != os.getppid():
+        os._exit(1)
 
 
 def _ask(application, path):
