@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { hostileArchives } from "../hostile-archives.ts";
 import { answering } from "./test-site.ts";
 
 /** A good release of the site "app" with its service "api" on port 8101, made bad in one way. */
@@ -330,82 +331,7 @@ const archives: BadRelease[] = [
     archive: 'file("app/nginx/root/index.html")',
     words: [/no folder app\/api, which the site file's service api needs/],
   },
-  {
-    name: "hostile: an absolute path",
-    archive: 'file("/etc/chillbox/owned")',
-    words: [/the archive is refused: '\/etc\/chillbox\/owned'/],
-  },
-  {
-    name: "hostile: a path with ..",
-    archive: 'file("app/../../owned")',
-    words: [/refused: 'app\/\.\.\/\.\.\/owned' is not a plain path/],
-  },
-  {
-    name: "hostile: a second top folder",
-    archive: 'file("app/a"); file("other/a")',
-    words: [/refused: 'other\/a' is not below app\//],
-  },
-  {
-    name: "hostile: another site's top folder",
-    archive: 'file("next/nginx/root/index.html")',
-    words: [/refused: 'next\/nginx.*' is not below app\//],
-  },
-  {
-    name: "hostile: a link that leaves",
-    archive: 'entry("app/api", tarfile.SYMTYPE, "../../../etc")',
-    words: [/refused: 'app\/api' is a link to '\.\.\/\.\.\/\.\.\/etc', outside/],
-  },
-  {
-    name: "hostile: links that leave together",
-    archive:
-      'entry("app/a/b", tarfile.DIRTYPE); entry("app/up", tarfile.SYMTYPE, "a/b"); entry("app/out", tarfile.SYMTYPE, "up/../../../etc")',
-    words: [/refused: 'app\/out' is a link with '\.\.' after a name/],
-  },
-  {
-    name: "hostile: a file behind a link",
-    archive: 'entry("app/l", tarfile.SYMTYPE, "a"); file("app/l/x")',
-    words: [/refused: 'app\/l\/x' lies below something that is not a folder/],
-  },
-  {
-    name: "hostile: a hard link",
-    archive: 'file("app/a"); entry("app/shadow", tarfile.LNKTYPE, "app/a")',
-    words: [/refused: 'app\/shadow' is neither a file, a folder nor a symbolic link/],
-  },
-  {
-    name: "hostile: a device",
-    archive: 'entry("app/null", tarfile.CHRTYPE)',
-    words: [/refused: 'app\/null' is neither/],
-  },
-  {
-    name: "hostile: a fifo",
-    archive: 'entry("app/pipe", tarfile.FIFOTYPE)',
-    words: [/refused: 'app\/pipe' is neither/],
-  },
-  {
-    name: "hostile: a setuid file",
-    archive: 'file("app/su", mode=0o4755)',
-    words: [/refused: 'app\/su' is set to run as another user/],
-  },
-  {
-    name: "hostile: a name twice",
-    archive: 'file("app/a"); file("app/a", "y")',
-    words: [/refused: 'app\/a' is in it twice/],
-  },
-  {
-    name: "hostile: names that differ in case alone",
-    archive: 'file("app/a"); file("app/A")',
-    words: [/refused: 'app\/A' .* only in upper and lower case/],
-  },
-  {
-    name: "hostile: a newline in a name",
-    archive: 'file("app/a\\nb")',
-    words: [/refused: 'app\/a\\nb' has characters/],
-  },
-  {
-    name: "hostile: a bomb",
-    archive: 'packed(); file("app/zeros", "0" * (40 << 20))',
-    words: [/refused: .*more than 200 times its own size/],
-  },
+  ...hostileArchives.map(({ name, lines, server }) => ({ name: `hostile: ${name}`, archive: lines, words: [server] })),
 ];
 
 const fill = (free: number) => (root: (command: string) => Promise<string>) =>
@@ -471,39 +397,6 @@ export const badReleases: readonly BadRelease[] = [
   ...onceInUse,
   ...health,
 ];
-
-/**
- * A Python program that writes a tar file, with no check of what is put into it.
- * @param lines call file(name, text, mode), entry(name, type, link), packed() for gzip, cut(bytes) and instead(bytes)
- */
-export function archive(lines: string): string {
-  return `
-import gzip, io, sys, tarfile
-buffer = io.BytesIO()
-tar = tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT)
-change = lambda data: data
-def file(name, text="x", mode=0o644):
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(text), mode
-    tar.addfile(info, io.BytesIO(text.encode()))
-def entry(name, type, link=""):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = type, link
-    tar.addfile(info)
-def packed():
-    global change
-    change = gzip.compress
-def cut(length):
-    global change
-    change = lambda data: data[:length]
-def instead(other):
-    global change
-    change = lambda data: other
-${lines}
-tar.close()
-open(sys.argv[1], "wb").write(change(buffer.getvalue()))
-`;
-}
 
 /** Text that packs well, but not so well that it is taken for a bomb. */
 function lines(length: number): Buffer {
