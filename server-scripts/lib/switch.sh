@@ -36,6 +36,7 @@ has_venvs() {
 put_to_use() {
   # Who asked for this may be gone; half a switch helps nobody.
   trap '' PIPE
+  began=$(date '+%Y-%m-%d %H:%M:%S')
   step 'start the release'
   guard "$slug"
   start_candidates
@@ -77,7 +78,7 @@ start_group() {
   done
   for unit in $candidates; do
     wait_ready "$(running_name "$slug" "$release" "$unit")" && continue
-    log "fatal: service $unit of $slug $release did not get ready${old:+, $old stays in use}: $(last_lines)"
+    log "fatal: service $unit of $slug $release did not get ready${old:+, $old stays in use}; $(ending "$unit"): $(last_lines)"
     for name in $(running_of "$slug"); do
       if [ -e "$SERVICES/$name/data/trial" ]; then s6-svc -dk "$TREE/$name" 2>/dev/null || true; fi
     done
@@ -199,14 +200,35 @@ watch() {
 
 pids() { for name in $(running_names "$slug" "$release"); do s6-svstat -o pid "$TREE/$name"; done; }
 
-# What the site's services said last, for the person who reads the error.
+# What the site's services said last, for the person who reads the error. Nothing from before the release was started: it would mislead.
 last_lines() {
   sleep 0.1
   cat "$target"/services/*/data/log 2>/dev/null | sort -u | while read -r name; do
     echo
-    tail -n 20 "$ROOT/var/log/$slug-$name/current" 2>/dev/null | sed "s/^/  $name: /"
+    tail -n 200 "$ROOT/var/log/$slug-$name/current" 2>/dev/null | since_start | tail -n 20 | sed "s/^/  $name: /"
   done
-  tail -n 3 "$ROOT/var/log/nginx/$slug/error.log" 2>/dev/null | sed 's/^/  nginx: /' || true
+  tail -n 20 "$ROOT/var/log/nginx/$slug/error.log" 2>/dev/null | since_start | tail -n 3 | sed 's/^/  nginx: /' || true
+}
+
+# Lines of a log that begin with a time after `began`, or all.
+since_start() { awk -v began="${began-}" '{ time = substr($0, 1, 19); gsub("/", "-", time) } time >= began'; }
+
+# ending UNIT: how the candidate's process ended, for people.
+ending() {
+  ending_name=$(running_name "$slug" "$release" "$1")
+  if is_up "$ending_name"; then
+    echo 'it runs, but it is not ready'
+    return 0
+  fi
+  ending_code=$(s6-svstat -o exitcode "$TREE/$ending_name" 2>/dev/null || echo 0)
+  ending_signal=$(s6-svstat -o signum "$TREE/$ending_name" 2>/dev/null || echo 0)
+  # What stands for another process ends with 128 and the number of the signal.
+  [ "$ending_code" -le 128 ] || ending_signal=$((ending_code - 128))
+  case $ending_signal in
+  9) echo 'its process was ended by SIGKILL, perhaps for lack of memory' ;;
+  [1-9]*) echo "its process was ended by SIG$(kill -l "$ending_signal")" ;;
+  *) echo "its process ended with exit code $ending_code" ;;
+  esac
 }
 
 # note FROM TO RESULT: a line in the append-only log of deploys. Fields between tabs: when, who, from, to, why, and what became of it:

@@ -59,23 +59,23 @@ const applications: BadRelease[] = [
   {
     name: "an application that ends its process as if all was well",
     application: answering("bad", "import os\nos._exit(0)"),
-    words: [notReady, /a worker ended before the release was put to use/],
+    words: [notReady, /its process ended with exit code 0/],
   },
   {
     name: "an application that crashes with a signal",
     application: answering("bad", "import os\nos.kill(os.getpid(), 11)"),
-    words: [notReady, /SIGSEGV|code 139|a worker ended/],
+    words: [notReady, /its process was ended by SIGSEGV/],
   },
   {
     name: "an application that ends gunicorn's master",
     application: answering("bad", "import os\nos.kill(os.getppid(), 9)"),
     tree: withMaster,
-    words: [notReady],
+    words: [notReady, /its process was ended by SIGKILL/],
   },
   {
     name: "an application that takes more memory than the server has",
     application: answering("bad", "hoard = [b'x' * (1 << 24) for _ in range(200)]"),
-    words: [notReady, /SIGKILL! Perhaps out of memory\?/],
+    words: [notReady, /its process was ended by SIGKILL, perhaps for lack of memory/],
   },
   {
     name: "an application that asks for more memory than there is address space",
@@ -111,7 +111,7 @@ const healthPath = (lines: string) => `def create_app():
 const health: BadRelease[] = [
   {
     name: "a 500 at the health path",
-    application: healthPath('start_response("500 Internal Server Error", [])'),
+    application: healthPath('start_response("500 Internal Server Error", []); return []'),
     service: { health: { path: "/health", status: "200-399", timeoutSeconds: 2 } },
     words: [notReady, /\/health answered 500/],
   },
