@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Said, TestServer } from "./server.ts";
 
@@ -15,7 +15,9 @@ export class Visitor {
     // A failed request is a line of its own between the answers; those of a reused connection come twenty at a time.
     const url = `http://${server.host.address}/api/?[1-20]`;
     const ask = `curl --silent --show-error --no-buffer --fail --rate 100/s --max-time 10 --header "Host: ${slug}.test" "${url}"`;
-    const loop = `while [ ! -e ${this.#path("stop")} ]; do ${ask} >>${this.#path("answers")} 2>&1; done`;
+    const loop = `while [ -e ${this.#path("asking")} ]; do ${ask} >>${this.#path("answers")} 2>&1; done`;
+    // It goes away with the host's folder, so that no visitor outlives a test that fails.
+    writeFileSync(this.#path("asking"), "");
     writeFileSync(this.#path("answers"), "");
     this.#ended = server.run(["sh", "-c", loop]);
   }
@@ -35,7 +37,7 @@ export class Visitor {
 
   /** @returns how many answers there were in all */
   async leave(): Promise<number> {
-    writeFileSync(this.#path("stop"), "");
+    rmSync(this.#path("asking"));
     await this.#ended;
     return this.#lines().length;
   }
