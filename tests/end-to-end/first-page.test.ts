@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
 import { openInBrowser } from "./browser.ts";
 import { get } from "./get.ts";
@@ -98,8 +100,8 @@ describe("from a clone to a page and back", async () => {
     assert.equal(other.status, 404);
   });
 
-  it("changes nothing the second time, lets one of two in, and takes no notice of a dead one's lock", async () => {
-    leaveDeadLock(copy);
+  it("changes nothing the second time, lets one of two in, and takes no notice of a killed one's lock", async () => {
+    await killUp(copy);
     const both = await Promise.all([copy.chillbox(["up", "--yes"]), copy.chillbox(["up", "--yes"])]);
     const [outcome, refused] = both[0].exitCode === 0 ? both : [both[1], both[0]];
     assert.equal(outcome.exitCode, 0, outcome.output);
@@ -275,6 +277,24 @@ async function refusesAndChangesNothing(copy: ProjectCopy, message: RegExp): Pro
   assert.match(outcome.output, message);
   assert.doesNotMatch(outcome.output, /\n\s+at .*:\d+:\d+/, "a stack trace is no answer for a person");
   assert.deepEqual(state(), before);
+}
+
+/** Kills an `up`, with its Pulumi, as soon as that has locked the stack: a lock that never expires stays behind. */
+async function killUp(copy: ProjectCopy): Promise<void> {
+  const up = spawn(process.execPath, ["cli/chillbox.mjs", "up", "--yes"], {
+    cwd: copy.folder,
+    env: copy.environment,
+    stdio: "ignore",
+    detached: true,
+  });
+  const isLocked = () => {
+    const folder = join(copy.folder, "state/.pulumi/locks/organization/chillbox/local");
+    return existsSync(folder) && readdirSync(folder).some((name) => name.endsWith(".json"));
+  };
+  const limit = Date.now() + 60_000;
+  while (!isLocked() && Date.now() < limit) await sleep(20);
+  process.kill(-(up.pid ?? 0), "SIGKILL");
+  assert.ok(isLocked(), "the killed `up` had the lock");
 }
 
 /** The lock of a Pulumi that was killed. Its process number is higher than any can be. */
