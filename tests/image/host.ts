@@ -11,24 +11,25 @@ const address = "198.18.200.2";
 const vpcAddress = "198.18.201.2";
 const uidBase = 1_000_000_000;
 
-export interface TestHostOptions {
-  /** Most memory of the host; default: no limit but the machine's. */
-  readonly memoryMiB?: number;
-}
-
 /** One host booted from the image with the local cloud's launcher, alone in a network of its own with DHCP and metadata. */
 export class TestHost {
   readonly folder = mkdtempSync(join(tmpdir(), "chillbox-image-"));
   readonly namespace = `chillbox-image-${process.pid}`;
   readonly address = address;
   readonly vpcAddress = vpcAddress;
-  readonly #memoryMiB: number | undefined;
   #children: ChildProcess[] = [];
   #machine: Machine | undefined;
   #consoleStart = 0;
+  readonly #memoryMiB: number | undefined;
 
-  constructor(options: TestHostOptions = {}) {
+  /** @param options.memoryMiB of its plan; default: as much as there is */
+  constructor(options: { memoryMiB?: number } = {}) {
     this.#memoryMiB = options.memoryMiB;
+  }
+
+  /** Of the host's init, out here. */
+  get pid(): number {
+    return this.#machine?.pid ?? 0;
   }
 
   /** Unpacks the image to a disk of 2 GiB, and makes the network and what answers in it. */
@@ -76,7 +77,7 @@ export class TestHost {
         mountPoint: this.path("mount"),
         uidBase,
         hostname: "unnamed",
-        ...(await this.#controlGroups()),
+        ...(await this.#cgroups()),
         console: this.path("console.log"),
       },
       (line) => console.error(line),
@@ -168,8 +169,8 @@ export class TestHost {
   /** Ends everything that was started here and removes what was made. */
   async close(): Promise<void> {
     await this.kill();
-    if (this.#memoryMiB !== undefined) await removeGroups(await findCgroups(), this.namespace);
     for (const child of this.#children) child.kill("SIGKILL");
+    if (this.#memoryMiB !== undefined) await removeGroups(await findCgroups(), this.namespace);
     try {
       this.#ip("netns", "del", this.namespace);
     } catch {
@@ -178,11 +179,12 @@ export class TestHost {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  async #controlGroups() {
+  async #cgroups() {
     if (this.#memoryMiB === undefined) return { cgroups: [], cgroupRoots: [], cgroupVersion: 1 as const };
     const host = await findCgroups();
+    const plan = { id: 1, memoryMiB: this.#memoryMiB };
     return {
-      cgroups: await makeDropletGroups(host, this.namespace, { id: 1, memoryMiB: this.#memoryMiB }, uidBase),
+      cgroups: await makeDropletGroups(host, this.namespace, plan, uidBase),
       cgroupRoots: host.hierarchies.map(({ path }) => path),
       cgroupVersion: host.version,
     };

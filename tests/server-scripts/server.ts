@@ -13,7 +13,7 @@ import type { ServerPython } from "../../lib/pip.ts";
 import { packServerScripts } from "../../lib/server-scripts.ts";
 import { renderUserData } from "../../lib/user-data.ts";
 import { carriedDigest, carriedWheels } from "../../lib/wheels.ts";
-import { TestHost, type TestHostOptions } from "../image/host.ts";
+import { TestHost } from "../image/host.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
 const gateway = "198.18.200.1";
@@ -34,7 +34,8 @@ export class TestServer {
   #python: ServerPython = { python: "", platforms: [] };
   #envelope = { key: "", sha256: "" };
 
-  constructor(options: TestHostOptions = {}) {
+  /** @param options.memoryMiB of its plan; default: as much as there is */
+  constructor(options: { memoryMiB?: number } = {}) {
     this.host = new TestHost(options);
     this.files = this.host.path("files");
   }
