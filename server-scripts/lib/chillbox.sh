@@ -17,7 +17,14 @@ ROOT=${ROOT-}
   SCRIPTS=$ROOT/usr/local/lib/chillbox
 }
 
-log() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+# Nobody may be there to read it any more, which stops nothing.
+log() { printf '%s: %s\n' "${0##*/}" "$*" >&2 || true; }
+
+# step NAME: tells how far the command has come. Root can make it stop here, by the step's name in $RUN/stop-at: that is where tests kill it.
+step() {
+  log "step: $1"
+  [ ! -e "$RUN/stop-at" ] || [ "$(cat "$RUN/stop-at")" != "$1" ] || kill -STOP $$
+}
 
 # Says what is wrong and ends the script. Exit 1.
 die() {

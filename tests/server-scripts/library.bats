@@ -95,3 +95,24 @@ slots() {
   kill -KILL "$(pgrep -P "$holder" || echo "$holder")" "$holder"
   slots 0
 }
+
+@test "a step is told, and the command stops there when root says so" {
+  run library 'step one; echo after'
+  [ "$output" = "library: step: one
+after" ]
+  mkdir -p "$ROOT/run/chillbox"
+  echo two >"$ROOT/run/chillbox/stop-at"
+  library 'step one; step two; echo after >"$ROOT/after"' &
+  pid=$!
+  until grep -q '^State:.T' "/proc/$(pgrep -P "$pid" | head -n 1 || echo "$pid")/status" "/proc/$pid/status" 2>/dev/null; do sleep 0.1; done
+  [ ! -e "$ROOT/after" ]
+  pkill -CONT -P "$pid" || true
+  kill -CONT "$pid" || true
+  wait "$pid"
+  [ -e "$ROOT/after" ]
+}
+
+@test "what nobody reads any more stops nothing" {
+  library 'trap "" PIPE; log one; echo done >"$ROOT/done"' 2> >(exit)
+  [ -e "$ROOT/done" ]
+}
