@@ -2,6 +2,7 @@ import { sha256 } from "./archive.ts";
 import { artifactKey } from "./names.ts";
 import { checkNginx, checkSameShape } from "./nginx-template.ts";
 import type { Release } from "./release.ts";
+import { type PythonService, renderPython } from "./services/python.ts";
 import type { ServiceEntry, SiteFile } from "./site-file.ts";
 import { renderTemplate, resolveVariables, substitute, type Variables } from "./template.ts";
 import { UserError } from "./user-error.ts";
@@ -22,22 +23,8 @@ export interface SiteSurroundings {
   readonly subnet: string;
 }
 
-/** A service as the server runs it. */
-export interface ManifestService {
-  readonly name: string;
-  readonly lang: "python";
-  /** As in the site file, for people. The service's folder in the release is `<slug>/<name>/` (site contract, section 2). */
-  readonly handler: string;
-  readonly host: "127.0.0.1";
-  readonly port: number;
-  readonly workers: number;
-  readonly workerClass: string;
-  readonly maxRequests: number;
-  readonly maxRequestsJitter: number;
-  readonly logLevel: string;
-  readonly niceness: number;
-  readonly environment: Readonly<Record<string, string>>;
-}
+/** A service or worker as the server runs it. */
+export type ManifestService = PythonService;
 
 /** What a site is on the server, without who asked and where: the same manifest content means the same release. */
 export interface RenderedSite {
@@ -50,7 +37,7 @@ export interface RenderedSite {
 
 /** What `chillbox-site install` reads on stdin. */
 export interface Manifest extends RenderedSite {
-  readonly format: 1;
+  readonly format: typeof manifestFormat;
   /** The droplet's id. */
   readonly server: string;
   readonly slug: string;
@@ -71,6 +58,8 @@ export interface ManifestParts {
   readonly reason: string;
 }
 
+/** The server refuses any other: its scripts and the program go together. */
+const manifestFormat = 2;
 /** Port on which nginx serves sites and chillbox's own host. */
 const webPort = "80";
 
@@ -115,9 +104,9 @@ export function renderSite(site: SiteFile, release: Release, surroundings: SiteS
 /** The manifest of a site for one server. */
 export function buildManifest({ site, release, surroundings, server, by, reason }: ManifestParts): Manifest {
   const rendered = renderSite(site, release, surroundings);
-  const digest = sha256(JSON.stringify([release.artifactDigest, rendered]));
+  const digest = sha256(JSON.stringify([manifestFormat, release.artifactDigest, rendered]));
   return {
-    format: 1,
+    format: manifestFormat,
     server,
     slug: site.slug,
     version: release.version,
@@ -207,29 +196,5 @@ function renderService(site: SiteFile, service: ServiceEntry, variables: Variabl
   for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${service.name}"`)) {
     environment[name] = value;
   }
-  return {
-    name: service.name,
-    lang: "python",
-    handler: service.handler,
-    host: "127.0.0.1",
-    port: readPort(site, service, environment.PORT),
-    workers: service.workers ?? 1,
-    workerClass: service.worker_class ?? "sync",
-    maxRequests: service.max_requests ?? 0,
-    maxRequestsJitter: service.max_requests_jitter ?? 0,
-    logLevel: service.log_level ?? "info",
-    niceness: service.niceness ?? 0,
-    environment,
-  };
-}
-
-function readPort(site: SiteFile, service: ServiceEntry, text: string | undefined): number {
-  const port = Number(text);
-  if (text !== undefined && /^\d+$/.test(text) && port >= 1024 && port <= 65535) return port;
-  const where = `${site.slug}.site.json: the service "${service.name}"`;
-  throw new UserError(
-    text === undefined
-      ? `${where} has no PORT in its "environment". Add one between 1024 and 65535.`
-      : `${where} has the PORT "${text}". Give one between 1024 and 65535.`,
-  );
+  return renderPython(service, { where: `${site.slug}.site.json: the service "${service.name}"`, environment });
 }

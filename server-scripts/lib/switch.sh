@@ -28,7 +28,7 @@ check_neighbours() {
 }
 
 has_venvs() {
-  for service in $(services_of "$target"); do [ -e "$target/venv/$service/bin/python" ] || return 1; done
+  for service in $(names_of "$target/manifest.json"); do [ -e "$target/venv/$service/bin/python" ] || return 1; done
 }
 
 # put_to_use SECONDS: starts the release beside the old one, switches, lets the old one end, and looks on for so long. switched is the
@@ -51,18 +51,35 @@ put_to_use() {
   watch "$1" || go_back "$slug $release failed right after it was put to use: $(last_lines)"
 }
 
-# Each candidate shares the held socket with the release in use and takes nobody until its trial ends.
+# Each candidate shares the held socket with the release in use and takes nobody until its trial ends. Redis comes first, because the
+# others may ask it; what cannot run beside its predecessor comes last, so that visitors wait for it as little as can be.
 start_candidates() {
-  for service in $(services_of "$target"); do
-    listen_for "$slug" "$release" "$service" || discard
-    copy_service "$slug" "$release" "$service" trial
-    link_service "$slug.$service@$release"
+  for group in first overlapping exclusive; do start_group "$group"; done
+}
+
+start_group() {
+  candidates=$(units_of "$target" "$1")
+  [ "$1" = overlapping ] || stop_predecessors "$1"
+  for unit in $candidates; do
+    listen_for "$slug" "$release" "$unit" || discard
+    copy_unit "$slug" "$release" "$unit" trial
+    link_service "$(running_name "$slug" "$release" "$unit")"
   done
-  for service in $(services_of "$target"); do
-    wait_ready "$slug.$service@$release" && continue
-    log "fatal: service $service of $slug $release did not get ready${old:+, $old stays in use}: $(last_lines)"
-    for candidate in $(services_of "$target"); do s6-svc -dk "$TREE/$slug.$candidate@$release" 2>/dev/null || true; done
+  for unit in $candidates; do
+    wait_ready "$(running_name "$slug" "$release" "$unit")" && continue
+    log "fatal: service $unit of $slug $release did not get ready${old:+, $old stays in use}: $(last_lines)"
+    for name in $(running_of "$slug"); do
+      if [ -e "$SERVICES/$name/data/trial" ]; then s6-svc -dk "$TREE/$name" 2>/dev/null || true; fi
+    done
     discard
+  done
+}
+
+# stop_predecessors GROUP: the site's running units of this group end, but for those that go on in the new release.
+stop_predecessors() {
+  wanted=$(running_names "$slug" "$release")
+  for name in $(running_of "$slug"); do
+    if [ "$(group_of "$SERVICES/$name")" = "$1" ] && ! is_among "$name" "$wanted"; then stop_service "$name"; fi
   done
 }
 
@@ -75,12 +92,10 @@ discard() {
   exit 1
 }
 
-wait_ready() { s6-svwait -U -t "$READY_MS" "$TREE/$1" 2>/dev/null && is_ready "$1"; }
-
 # switch_to RELEASE: the rename. Candidates take visitors from now on.
 switch_to() {
   put_link "releases/$1" "$site/current" || true
-  for service in $(services_of "$site/releases/$1"); do rm -f "$SERVICES/$slug.$service@$1/data/trial"; done
+  for name in $(running_names "$slug" "$1"); do rm -f "$SERVICES/$name/data/trial"; done
 }
 
 go_back() {
@@ -117,21 +132,18 @@ confirm() {
 }
 
 all_ready() {
-  for service in $(services_of "$target"); do
-    if ! is_ready "$slug.$service@$release" || [ -e "$SERVICES/$slug.$service@$release/data/trial" ]; then return 1; fi
+  for name in $(running_names "$slug" "$release"); do
+    if ! is_ready "$name" || [ -e "$SERVICES/$name/data/trial" ]; then return 1; fi
   done
 }
 
 no_leftovers() {
-  for running in $(running_of "$slug"); do
-    [ "${running#*@}" = "$release" ] || return 1
-  done
+  wanted=$(running_names "$slug" "$release")
+  for name in $(running_of "$slug"); do is_among "$name" "$wanted" || return 1; done
 }
 
 wait_for_services() {
-  for service in $(services_of "$target"); do
-    wait_ready "$slug.$service@$release" || return 1
-  done
+  for name in $(running_names "$slug" "$release"); do wait_ready "$name" || return 1; done
 }
 
 wait_for_answer() {
@@ -153,14 +165,14 @@ watch() {
   done
 }
 
-pids() { for service in $(services_of "$target"); do s6-svstat -o pid "$TREE/$slug.$service@$release"; done; }
+pids() { for name in $(running_names "$slug" "$release"); do s6-svstat -o pid "$TREE/$name"; done; }
 
 # What the site's services said last, for the person who reads the error.
 last_lines() {
   sleep 0.1
-  for service in $(services_of "$target"); do
+  cat "$target"/services/*/data/log 2>/dev/null | sort -u | while read -r name; do
     echo
-    tail -n 20 "$ROOT/var/log/$slug-$service/current" 2>/dev/null | sed "s/^/  $service: /"
+    tail -n 20 "$ROOT/var/log/$slug-$name/current" 2>/dev/null | sed "s/^/  $name: /"
   done
   tail -n 3 "$ROOT/var/log/nginx/$slug/error.log" 2>/dev/null | sed 's/^/  nginx: /' || true
 }

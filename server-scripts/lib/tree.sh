@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # The tree of supervised services: one s6-svscan over $RUN/scan; the service folders themselves are copies in $RUN/services.
-# Names: fdholder, nginx, log+NAME, and <slug>.<service>@<release> (a slug has no dot or plus, so none can be another's).
+# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance> (a slug has no dot or plus, so none can be another's). What a unit is
+# tells manifest/unit.py.
 # shellcheck disable=SC2154  # RUN, SITES, SCRIPTS come from chillbox.sh
 
 TREE=$RUN/scan
@@ -13,7 +14,11 @@ DRAIN_MS=45000
 need_tree() { s6-svok "$TREE/fdholder" 2>/dev/null || die "the services of this server are not running: doas rc-service chillbox start"; }
 
 is_up() { [ "$(s6-svstat -o up "$TREE/$1" 2>/dev/null)" = true ]; }
-is_ready() { [ "$(s6-svstat -o ready "$TREE/$1" 2>/dev/null)" = true ]; }
+
+# Who cannot say that it is ready is so when it runs.
+is_ready() {
+  if [ -e "$SERVICES/$1/notification-fd" ]; then [ "$(s6-svstat -o ready "$TREE/$1" 2>/dev/null)" = true ]; else is_up "$1"; fi
+}
 
 # Links a service that lies in $SERVICES into the tree, and starts it.
 link_service() {
@@ -21,10 +26,13 @@ link_service() {
   is_up "$1" || s6-svc -u "$TREE/$1"
 }
 
+# Lets a service end what it is doing; it stays in the tree.
+stop_service() { s6-svc -wD -T "$DRAIN_MS" -d "$TREE/$1" 2>/dev/null || s6-svc -dk "$TREE/$1" 2>/dev/null || true; }
+
 # Lets a service end what it is doing, then forgets it. Nothing happens when there is none.
 drop_service() {
   if [ -e "$TREE/$1" ]; then
-    s6-svc -wD -T "$DRAIN_MS" -d "$TREE/$1" 2>/dev/null || s6-svc -dk "$TREE/$1" 2>/dev/null || true
+    stop_service "$1"
     s6-svunlink -t 10000 "$TREE" "$1" || log "warning: $1 is slow to go"
   fi
   rm -rf "${SERVICES:?}/$1"
@@ -47,37 +55,64 @@ RUN
   fi
 }
 
-# The services of a site's release: lines of their names. Nothing for a site without any.
-services_of() {
-  if [ -d "$1/services" ]; then ls "$1/services"; fi
+# units_of RELEASE_FOLDER [GROUP]: lines of their names. GROUP: first (started before the others), overlapping (runs beside its
+# predecessor), exclusive (cannot).
+units_of() {
+  for units_of_path in "$1"/services/*; do
+    [ -d "$units_of_path" ] || continue
+    if [ -z "${2-}" ] || [ "$(group_of "$units_of_path")" = "$2" ]; then echo "${units_of_path##*/}"; fi
+  done
+}
+
+# group_of FOLDER: of a unit's folder, in a release or running.
+group_of() {
+  if [ -e "$1/data/first" ]; then echo first; elif [ -e "$1/data/exclusive" ]; then echo exclusive; else echo overlapping; fi
+}
+
+# names_of MANIFEST: the names of a site's services and workers, a line each. All of them have a folder and a virtual environment.
+names_of() { jq -r '.services[].name' "$1"; }
+
+# running_name SLUG RELEASE UNIT: what the running copy of a release's unit is called.
+running_name() {
+  read -r running_name_instance <"$SITES/$1/releases/$2/services/$3/data/instance"
+  echo "$1.$3@$running_name_instance"
+}
+
+# running_names SLUG RELEASE [GROUP]: those of all its units.
+running_names() {
+  for running_names_unit in $(units_of "$SITES/$1/releases/$2" "${3-}"); do running_name "$1" "$2" "$running_names_unit"; done
 }
 
 current_of() { readlink "$SITES/$1/current" 2>/dev/null | sed 's|^releases/||' || true; }
 
-# What is in the tree or left in $SERVICES of a site: lines of <service>@<release>.
+# What is in the tree or left in $SERVICES of a site: lines of <slug>.<unit>@<instance>.
 running_of() {
   for running_of_path in "$SERVICES/$1".*; do
     [ -d "$running_of_path" ] || continue
-    case $running_of_path in *.new) rm -rf "$running_of_path" ;; *) echo "${running_of_path#"$SERVICES/$1".}" ;; esac
+    case $running_of_path in *.new) rm -rf "$running_of_path" ;; *) echo "${running_of_path##*/}" ;; esac
   done
 }
 
-# copy_service SLUG RELEASE SERVICE [trial]: the service's folder, ready to be linked; its logger runs.
-copy_service() {
-  copy_name=$1.$3@$2
-  add_logger "$1.$3" "$ROOT/var/log/$1-$3"
-  link_service "log+$1.$3"
+# copy_unit SLUG RELEASE UNIT [trial]: the unit's folder, ready to be linked; its logger runs.
+copy_unit() {
+  copy_from=$SITES/$1/releases/$2/services/$3
+  copy_name=$(running_name "$1" "$2" "$3")
+  read -r copy_log <"$copy_from/data/log"
+  add_logger "$1.$copy_log" "$ROOT/var/log/$1-$copy_log"
+  link_service "log+$1.$copy_log"
   [ ! -e "$SERVICES/$copy_name" ] || return 0
   rm -rf "${SERVICES:?}/$copy_name.new"
-  cp -R "$SITES/$1/releases/$2/services/$3" "$SERVICES/$copy_name.new"
+  cp -R "$copy_from" "$SERVICES/$copy_name.new"
   [ -z "${4-}" ] || : >"$SERVICES/$copy_name.new/data/trial"
   chmod -R go=rX "$SERVICES/$copy_name.new"
   mv "$SERVICES/$copy_name.new" "$SERVICES/$copy_name"
 }
 
-# listen_for SLUG RELEASE SERVICE: its port is held before any code of the site runs.
+# listen_for SLUG RELEASE UNIT: its port, if it has one, is held before any code of the site runs.
 listen_for() {
-  read -r listen_name listen_host listen_port <"$SITES/$1/releases/$2/services/$3/data/socket"
+  listen_socket=$SITES/$1/releases/$2/services/$3/data/socket
+  [ -e "$listen_socket" ] || return 0
+  read -r listen_name listen_host listen_port <"$listen_socket"
   if "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null; then return 0; fi
   free_port "$1" "$listen_name" || return 1
   "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null
@@ -91,7 +126,7 @@ free_port() {
     free_port_name=${free_port_path##*/}
     if ! cut -d ' ' -f 1 "$free_port_path/data/socket" 2>/dev/null | grep -Fqx "$2" || ! is_up "$free_port_name"; then continue; fi
     log "warning: the socket holder has lost $2: $free_port_name is started anew, its visitors get the maintenance page for a moment"
-    s6-svc -wD -T "$DRAIN_MS" -d "$TREE/$free_port_name" || s6-svc -dk "$TREE/$free_port_name" || true
+    stop_service "$free_port_name"
     free_port_code=0
   done
   return "$free_port_code"
@@ -104,19 +139,47 @@ release_sockets() {
   done
 }
 
-# settle_site SLUG: the tree runs exactly the services of the site's current release, and nothing waits on trial.
+# settle_site SLUG: the tree runs exactly the units of the site's current release, and nothing waits on trial.
 settle_site() {
   settle_release=$(current_of "$1")
+  settle_wanted=
+  if [ -n "$settle_release" ]; then settle_wanted=$(running_names "$1" "$settle_release"); fi
+  for settle_name in $(running_of "$1"); do
+    if ! is_among "$settle_name" "$settle_wanted" && [ "$(group_of "$SERVICES/$settle_name")" != overlapping ]; then drop_service "$settle_name"; fi
+  done
   if [ -n "$settle_release" ]; then
-    for settle_service in $(services_of "$SITES/$1/releases/$settle_release"); do
-      listen_for "$1" "$settle_release" "$settle_service"
-      copy_service "$1" "$settle_release" "$settle_service"
-      rm -f "$SERVICES/$1.$settle_service@$settle_release/data/trial"
-      link_service "$1.$settle_service@$settle_release"
+    for settle_unit in $(units_of "$SITES/$1/releases/$settle_release" first); do
+      settle_one "$1" "$settle_release" "$settle_unit"
+      wait_ready "$(running_name "$1" "$settle_release" "$settle_unit")" 10000 || log "warning: $settle_unit of $1 is slow to start"
+    done
+    for settle_unit in $(units_of "$SITES/$1/releases/$settle_release" overlapping) $(units_of "$SITES/$1/releases/$settle_release" exclusive); do
+      settle_one "$1" "$settle_release" "$settle_unit"
     done
   fi
   for settle_name in $(running_of "$1"); do
-    if [ "${settle_name#*@}" != "$settle_release" ]; then drop_service "$1.$settle_name"; fi
+    is_among "$settle_name" "$settle_wanted" || drop_service "$settle_name"
   done
   release_sockets "$1"
+}
+
+settle_one() {
+  listen_for "$1" "$2" "$3"
+  copy_unit "$1" "$2" "$3"
+  settle_one_name=$(running_name "$1" "$2" "$3")
+  rm -f "$SERVICES/$settle_one_name/data/trial"
+  link_service "$settle_one_name"
+}
+
+# is_among WORD LINES
+is_among() { printf '%s\n' "$2" | grep -Fqx -- "$1"; }
+
+# wait_ready NAME [MILLISECONDS]: until it says so; who cannot say so must have stayed up for a second.
+wait_ready() {
+  if [ -e "$SERVICES/$1/notification-fd" ]; then
+    s6-svwait -U -t "${2-$READY_MS}" "$TREE/$1" 2>/dev/null && is_ready "$1"
+    return
+  fi
+  s6-svwait -u -t "${2-$READY_MS}" "$TREE/$1" 2>/dev/null || return 1
+  while [ "$(s6-svstat -o updownfor "$TREE/$1" 2>/dev/null)" = 0 ]; do sleep 0.1; done
+  is_up "$1"
 }

@@ -6,11 +6,11 @@ load helper
 prepare() {
   manifest=$BATS_TEST_TMPDIR/manifest.json
   cat >"$manifest" <<'JSON'
-{"format": 1, "server": "7", "slug": "my-site", "version": "1.0.0", "release": "1.0.0+0123456789ab",
+{"format": 2, "server": "7", "slug": "my-site", "version": "1.0.0", "release": "1.0.0+0123456789ab",
  "artifact": {"bucket": "artifacts", "key": "sites/my-site/a.tar.gz", "sha256": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "size": 10},
  "serverName": "my.test", "domains": ["my.test", "www.my.test"], "nginx": "server { proxy_cache var_cache_nginx; set $x ${host}y; }\n",
  "services": [{"name": "api", "lang": "python", "handler": "api", "host": "127.0.0.1", "port": 8001, "workers": 2, "workerClass": "sync",
-   "niceness": 5, "maxRequests": 10, "logLevel": "info", "health": "/up", "environment": {"A": "it's\n$x `y`", "PORT": "8001"}}],
+   "niceness": 5, "maxRequests": 10, "logLevel": "info", "health": {"path": "/up"}, "environment": {"A": "it's\n$x `y`", "PORT": "8001"}}],
  "by": "me", "reason": "test"}
 JSON
   sed -i 's/ set $x ${host}y;//' "$manifest"
@@ -34,7 +34,7 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
     with "$filter"
     refuses "chillbox-manifest: fatal: the manifest's $message" check
   done <<'TABLE'
-.format = 2|format is not 1
+.format = 1|format is not 2
 .slug = "../x"|slug "../x" is not of the form
 .slug = "UP"|slug
 .version = "1 2"|version
@@ -50,14 +50,14 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
 .nginx = " "|nginx is not the text
 .nginx = "root ${FOO};"|nginx still has \$\{FOO\}
 .services[0].name = "a/b"|services\[0\].name
-.services[0].lang = "chill"|services\[0\].lang 'chill' cannot be run by this version of chillbox yet
+.services[0].lang = "perl"|services\[0\].lang 'perl' is none of python
 .services[0].host = "0.0.0.0"|services\[0\].host is not 127.0.0.1
 .services[0].port = 80|services\[0\].port 80 is not a whole number from 1024
 .services[0].workers = 13|services\[0\].workers
 .services[0].workerClass = "a b"|services\[0\].workerClass
 .services[0].niceness = 20|services\[0\].niceness
 .services[0].logLevel = "loud"|services\[0\].logLevel is none of
-.services[0].health = "up"|services\[0\].health
+.services[0].health.path = "up"|services\[0\].health
 .services[0].environment["A B"] = ""|services\[0\].environment's name
 .services[0].environment.LD_PRELOAD = "x"|services\[0\].environment.LD_PRELOAD is the loader's
 .services[0].environment.A = 1|services\[0\].environment.A is not text

@@ -136,7 +136,7 @@ export class TestServer {
     const bytes = readFileSync(file);
     writeFileSync(join(this.files, "artifacts", packed.sha256), bytes);
     const manifest = {
-      format: 1,
+      format: 2,
       server: "1",
       slug,
       version: "1.0.0",

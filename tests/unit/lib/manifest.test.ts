@@ -60,7 +60,7 @@ const parts: ManifestParts = { site, release, surroundings, server: "7", by: "me
 test("the manifest of a site", () => {
   const { nginx, services, release: name, ...rest } = buildManifest(parts);
   assert.deepEqual(rest, {
-    format: 1,
+    format: 2,
     server: "7",
     slug: "shop",
     version: "1.2.3+build",

@@ -1,0 +1,113 @@
+"""A unit: one supervised process of a release, as an s6 service folder `services/<unit>/`, from which the running one is copied.
+
+Beside s6's own files (run, finish, notification-fd, timeout-kill) the scripts read in `data/`:
+  instance   what stands after the @ in the running service's name, <slug>.<unit>@<instance>: the release, or a digest of all that the
+             process depends on, so that it goes on running when only the rest of the release changes
+  log        name of its log: /var/log/<slug>-<log>/
+  socket     "name host port", if the socket holder keeps its port
+  first      there, if it is started before the others and replaced by stopping the old one (Redis)
+  exclusive  there, if the old and the new one cannot run at the same time (workers)
+"""
+
+import os
+import shlex
+
+
+def write(path, content, mode=0o644):
+    """Writes a file whole; folders above it are made."""
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(content)
+    os.chmod(path, mode)
+
+
+def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data=None, files=None):
+    """Writes the folder of a unit. marks: "first", "exclusive". data, files: names and texts of files in data/ and beside run."""
+    folder = f"{release}/services/{unit}"
+    os.makedirs(f"{folder}/data")
+    os.chmod(folder, 0o755)
+    os.chmod(f"{folder}/data", 0o755)
+    write(f"{folder}/run", run, 0o755)
+    write(f"{folder}/finish", finish, 0o755)
+    write(f"{folder}/data/instance", f"{instance or os.path.basename(release)}\n")
+    write(f"{folder}/data/log", f"{log}\n")
+    for mark in marks:
+        write(f"{folder}/data/{mark}", "")
+    for name, content in (data or {}).items():
+        write(f"{folder}/data/{name}", content)
+    for name, content in (files or {}).items():
+        write(f"{folder}/{name}", content)
+
+
+def write_environment(release, service, variables):
+    """The folder becomes root:<slug> with the release's permissions: the site's user reads it, see begin_as_site."""
+    folder = f"{release}/env/{service}"
+    os.makedirs(folder, 0o750)
+    os.chmod(os.path.dirname(folder), 0o711)
+    os.chmod(folder, 0o750)
+    for name, value in variables.items():
+        write(f"{folder}/{name}", value, 0o640)
+
+
+def base_environment(slug, service):
+    """What every process of a site gets, before what the site file gives it."""
+    return {"HOME": f"/var/lib/{slug}/{service}", "LANG": "C.UTF-8", "HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+
+
+def socket_name(slug, port):
+    """A site's sockets go by their port alone, so that a service may take another name, or another's port, without letting it go."""
+    return f"{slug}.:{port}"
+
+
+def begin_as_site(slug, service, log, release, niceness, socket=None):
+    """The beginning of a run script, up to the words that the site's user then runs.
+
+    It runs in the service's folder of the release with the site's environment, PATH with the venv first, and $service set to the unit's folder;
+    with a socket, which is (name, host, port), that is file descriptor 0.
+    """
+    words = {
+        "log": f"/run/chillbox/log/{slug}.{log}",
+        "app": f"{release}/app/{service}",
+        "environment": f"{release}/env/{service}",
+        "path": f"{release}/venv/{service}/bin:/usr/local/bin:/usr/bin:/bin",
+        "user": slug,
+        "socket": socket[0] if socket else "",
+    }
+    quoted = {key: shlex.quote(value) for key, value in words.items()}
+    hold = HOLD if socket else ""
+    take = TAKE.format(**quoted) if socket else ""
+    return BEGIN.format(**quoted, hold=hold, take=take, niceness=niceness or 0)
+
+
+HOLD = """read -r name host port <data/socket
+s6-fdholder-list /run/chillbox/fdholder/socket | grep -Fqx "$name" ||
+  /usr/local/lib/chillbox/current/chillbox-listen "$name" "$host" "$port"
+"""
+
+TAKE = "s6-fdholder-retrieve /run/chillbox/fdholder/socket {socket} "
+
+BEGIN = """#!/bin/sh -e
+# The log's fifo is opened for reading and writing, so that nobody waits for a logger that restarts.
+exec </dev/null 1<>{log} 2>&1
+service=$PWD
+{hold}cd {app}
+# From left to right: take the socket, if there is one; forget the environment, stop being root, and only then take what the site chose:
+# its variables and its PATH.
+exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} s6-setuidgid {user} setpriv --nnp \\
+  env PATH={path} s6-envdir -fn {environment} \\
+"""
+
+FINISH = """#!/bin/sh
+# Workers that outlive their master would go on taking visitors from the shared socket: $4 is the process group.
+[ -z "${4-}" ] || kill -KILL -- "-$4" 2>/dev/null
+# A candidate that dies before it was ever wanted is a failure, not a crash loop; neither is what dies ten times a minute.
+[ ! -e data/trial ] || exit 125
+s6-permafailon 60 10 1-255,SIGABRT,SIGBUS,SIGFPE,SIGILL,SIGKILL,SIGSEGV,SIGSYS true
+code=$?
+if [ "$code" = 125 ] && [ -e data/socket ]; then
+  # Without its socket nginx answers with the maintenance page at once, instead of letting visitors wait.
+  read -r name rest <data/socket
+  s6-fdholder-delete /run/chillbox/fdholder/socket "$name"
+fi
+exit "$code"
+"""
