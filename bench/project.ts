@@ -22,6 +22,11 @@ export async function succeed(
   return output;
 }
 
+/** Of the copy's local cloud: its main process. */
+export async function cloudPid(copy: ProjectCopy): Promise<number> {
+  return Number(/process (\d+)/.exec(await succeed(copy, ["cloud", "status"]))?.[1]);
+}
+
 /** The public address of the copy's only droplet. */
 export async function dropletAddress(copy: ProjectCopy): Promise<string> {
   const { droplets } = (await askApi(copy, "GET", "/v2/droplets")) as { droplets: { networks: Networks }[] };
@@ -30,7 +35,7 @@ export async function dropletAddress(copy: ProjectCopy): Promise<string> {
   return address;
 }
 
-export interface Networks {
+interface Networks {
   readonly v4: readonly { readonly type: string; readonly ip_address: string }[];
 }
 

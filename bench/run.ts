@@ -12,11 +12,13 @@
 import type { Group } from "./group.ts";
 import { coldGroup } from "./groups/cold.ts";
 import { deployGroup } from "./groups/deploy.ts";
+import { fitGroup } from "./groups/fit.ts";
+import { sitesGroup } from "./groups/sites.ts";
 import { switchGroup } from "./groups/switch.ts";
 import { upGroup } from "./groups/up.ts";
 import { type Figure, show, table } from "./measure.ts";
 
-const groups: readonly Group[] = [upGroup, switchGroup, deployGroup, coldGroup];
+const groups: readonly Group[] = [upGroup, switchGroup, deployGroup, sitesGroup, fitGroup, coldGroup];
 /** What is to be undone when the program ends now, last first. */
 const undone: (() => unknown)[] = [];
 

@@ -15,10 +15,13 @@ export interface Switched {
   readonly switchMilliseconds: number;
 }
 
-/** A server as `pulumi up` makes one, without a cloud, ready for sites. It goes away at the end. */
-export async function benchServer({ atEnd }: Bench): Promise<TestServer> {
+/**
+ * A server as `pulumi up` makes one, without a cloud, ready for sites. It goes away at the end.
+ * @param options.memoryMiB of its plan; default: as much as there is
+ */
+export async function benchServer({ atEnd }: Bench, options: { memoryMiB?: number } = {}): Promise<TestServer> {
   await putAnsibleOnPath();
-  const server = new TestServer();
+  const server = new TestServer(options);
   atEnd(() => server.close());
   await server.boot();
   for (const playbook of ["enrol", "configure"] as const) {

@@ -154,7 +154,7 @@ async function prepareRivals({ atEnd }: Bench, copy: ProjectCopy, address: strin
   const folder = mkdtempSync(join(tmpdir(), "rivals-"));
   atEnd(() => rmSync(folder, { recursive: true, force: true }));
   const inFolder = (name: string) => join(folder, name);
-  execFileSync("ssh-keygen", ["-q", "-t", "ecdsa", "-N", "", "-C", "", "-f", inFolder("key")]);
+  execFileSync("ssh-keygen", ["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-C", "", "-f", inFolder("key")]);
   const script = readFileSync(join(rivals, "server.sh"), "utf8");
   const words = [
     "doas",
@@ -183,12 +183,11 @@ async function prepareRivals({ atEnd }: Bench, copy: ProjectCopy, address: strin
   writeFileSync(inFolder("inventory"), `${inventory} ansible_ssh_common_args='${ssh.join(" ")}'\n`);
   const ansible = async (version: string) => {
     const variables = JSON.stringify({ ...shared, version });
-    await execa(
+    await runTool(
       playbook,
       ["--inventory", inFolder("inventory"), "--extra-vars", variables, join(rivals, "ansible/deploy.yml")],
       {
         env: { HOME: folder, ANSIBLE_CONFIG: join(rivals, "ansible/ansible.cfg"), ANSIBLE_LOCAL_TEMP: inFolder("tmp") },
-        all: true,
       },
     );
   };
@@ -204,10 +203,17 @@ async function prepareRivals({ atEnd }: Bench, copy: ProjectCopy, address: strin
   };
   const cap = async (task: string, version: string) => {
     const env = { ...environment, VERSION: version };
-    await execa("cap", ["production", task], { cwd: join(rivals, "capistrano"), env, all: true });
+    await runTool("cap", ["production", task], { cwd: join(rivals, "capistrano"), env });
   };
   await cap("app:set_up", "0");
   return { ansible, capistrano: (version: string) => cap("deploy", version) };
+}
+
+/** Runs one of the tools; throws with the end of what it said when it fails. */
+async function runTool(command: string, words: readonly string[], options: { cwd?: string; env: NodeJS.ProcessEnv }) {
+  const result = await execa(command, words, { ...options, all: true, reject: false, stdin: "ignore" });
+  if (!result.failed) return;
+  throw new Error(`${result.shortMessage}\n${(result.all ?? "").split("\n").slice(-40).join("\n")}`);
 }
 
 /** What the service needs besides itself; chillbox brings it to every server. */

@@ -4,7 +4,7 @@ import { cloudMemory } from "../cloud-memory.ts";
 import type { Bench, Group } from "../group.ts";
 import { repeat, seconds } from "../measure.ts";
 import { programStart } from "../program-start.ts";
-import { askApi, benchProject, dropletAddress, succeed } from "../project.ts";
+import { askApi, benchProject, cloudPid, dropletAddress, succeed } from "../project.ts";
 
 /** The first page and small changes, as a person waits for them. Tools and image must be cached, as after one `npm run up`. */
 export const upGroup: Group = {
@@ -70,11 +70,6 @@ function bootstrapSeconds(output: string): number {
   return ["enrol", "configure"]
     .map((step) => Number(new RegExp(`server-1-${step} created \\(([\\d.]+)s\\)`).exec(output)?.[1]))
     .reduce((sum, one) => sum + one, 0);
-}
-
-async function cloudPid(copy: ProjectCopy): Promise<number> {
-  const { output } = await copy.chillbox(["cloud", "status"]);
-  return Number(/process (\d+)/.exec(output)?.[1]);
 }
 
 interface Install {

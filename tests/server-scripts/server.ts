@@ -26,11 +26,17 @@ export interface Said {
 
 /** A server that was made as `pulumi up` makes one, but for the cloud around it: real image, real enrol and configure. */
 export class TestServer {
-  readonly host = new TestHost();
-  readonly files = this.host.path("files");
+  readonly host: TestHost;
+  readonly files: string;
   #children: ChildProcess[] = [];
   #hostKey = "";
   #envelope = { key: "", sha256: "" };
+
+  /** @param options.memoryMiB of its plan; default: as much as there is */
+  constructor(options: { memoryMiB?: number } = {}) {
+    this.host = new TestHost(options);
+    this.files = this.host.path("files");
+  }
 
   get hostKeys(): string[] {
     return [this.host.text("provisional.pub"), ...(this.#hostKey ? [this.#hostKey] : [])];
