@@ -47,6 +47,11 @@ async function measureDeploys(bench: Bench): Promise<void> {
   const copy = await benchProject(bench);
   openPorts(copy);
   await succeed(copy, ["up", "--yes"]);
+  await compare(bench, copy, rounds);
+}
+
+/** On a copy that is up, with the other tools' ports open. */
+export async function compare(bench: Bench, copy: ProjectCopy, rounds: number): Promise<void> {
   const address = await dropletAddress(copy);
   const rival = await prepareRivals(bench, copy, address);
   const ways: Way[] = [
@@ -143,7 +148,7 @@ function versionAt(host: string, port: number): Promise<string | undefined> {
 }
 
 /** The other tools reach the server by an ssh of their own, and their pages have ports of their own. */
-function openPorts(copy: ProjectCopy): void {
+export function openPorts(copy: ProjectCopy): void {
   const rule = '{ protocol: "tcp", portRange: "80", sourceAddresses: everywhere },';
   const more = ["2222", "8081-8082"].map((ports) => rule.replace("80", ports));
   copy.edit("components/network.ts", rule, [rule, ...more].join("\n"));

@@ -46,7 +46,7 @@ async function measureSites(bench: Bench): Promise<void> {
 }
 
 /** One more site like `hello`, with a page and a service of its own. */
-function addSite(copy: ProjectCopy, number: number): void {
+export function addSite(copy: ProjectCopy, number: number): void {
   const slug = `hello${number}`;
   const rename = (text: string) => text.replaceAll(/hello(?=[._/"-]|$)/gm, slug);
   const site = join(copy.folder, "sites/hello");
