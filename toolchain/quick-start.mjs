@@ -22,6 +22,7 @@ later("@pulumi/pulumi/runtime/closure/v8Hooks.js", (load) => ({
   getScriptUrl: (id) => load().getScriptUrl(id),
 }));
 if (!isTraced) {
+  forgetWherePromisesBegan();
   for (const part of [
     "resources",
     "sdk-trace-base",
@@ -34,14 +35,27 @@ if (!isTraced) {
   }
 }
 
+/** The SDK notes the stack of each of its promises, for a message about those that never end: a tenth of all its work. */
+function forgetWherePromisesBegan() {
+  const path = pathOf("@pulumi/pulumi/runtime/debuggable.js");
+  if (path === undefined) return;
+  const debuggable = fromSdk(path);
+  const { debuggablePromise } = debuggable;
+  debuggable.debuggablePromise = (promise, context) => {
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
+    try {
+      return debuggablePromise(promise, context);
+    } finally {
+      Error.stackTraceLimit = limit;
+    }
+  };
+}
+
 /** Puts what `make` makes in the place of a CommonJS module; `make` gets a function that loads the real one. */
 function later(name, make) {
-  let path;
-  try {
-    path = fromSdk.resolve(name);
-  } catch {
-    return;
-  }
+  const path = pathOf(name);
+  if (path === undefined) return;
   let real;
   const load = () => {
     if (real === undefined) {
@@ -60,6 +74,14 @@ function later(name, make) {
     paths: [],
     exports: make(load),
   };
+}
+
+function pathOf(name) {
+  try {
+    return fromSdk.resolve(name);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Stands for a module, or a part of one, until somebody looks into it. Importing it asks whether it is an ES module: no reason to load. */
