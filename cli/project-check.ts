@@ -26,16 +26,23 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
   const config = await configOf(project, settings);
   // As the program itself starts: see there.
   await import("../toolchain/quick-start.mjs");
-  const { folders, server, techEmail, dns, spaces } = await withConfig(project, config, async () =>
-    (await import("../settings.ts")).readSettings(),
-  );
+  const read = await withConfig(project, config, async () => (await import("../settings.ts")).readSettings());
+  const { folders, server, techEmail, dns, spaces, allowedCommands, archiveLimits } = read;
   const surroundings = unknownSurroundings({
     serverName: server.name,
     techEmail,
     manageDns: dns.manage,
     s3Endpoint: spaces.endpoint,
   });
-  const sites = await checkSites({ folder: folders.sites, artifactsFolder: folders.artifacts, surroundings, log: say });
+  const sites = await checkSites({
+    folder: folders.sites,
+    artifactsFolder: folders.artifacts,
+    surroundings,
+    stack,
+    allowedCommands,
+    limits: archiveLimits,
+    log: say,
+  });
   return sites.map(({ site }) => site);
 }
 

@@ -1,6 +1,7 @@
 import { Argument, Command, Option } from "commander";
+import { matching, slugArgument } from "../arguments.ts";
 
-const site = new Command("site").description("check site files, and begin new sites");
+const site = new Command("site").description("check site files, begin new sites, allow their commands");
 
 site
   .command("check")
@@ -20,6 +21,21 @@ site
   .action(async (slug: string, { kind }: { kind: string }) => {
     const { makeSite } = await import("../site-new.ts");
     await makeSite(slug, kind);
+  });
+
+site
+  .command("allow")
+  .description("show the commands of a site file, which run on this machine when it is built, and allow them")
+  .addArgument(slugArgument())
+  .option("--yes", "allow them without asking")
+  .addOption(
+    new Option("--stack <name>", "the stack that may run them")
+      .default("local")
+      .argParser(matching(/^[A-Za-z0-9_.-]{1,100}$/, "give a stack's name")),
+  )
+  .action(async (slug: string, options: { yes?: boolean; stack: string }) => {
+    const { allowCommands } = await import("../site-allow.ts");
+    await allowCommands({ slug, stack: options.stack, yes: options.yes ?? false });
   });
 
 export default site;

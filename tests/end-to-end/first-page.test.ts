@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
@@ -97,17 +98,23 @@ describe("from a clone to a page and back", async () => {
     assert.equal(other.status, 404);
   });
 
-  it("changes nothing the second time", async () => {
-    const outcome = await copy.chillbox(["up", "--yes"]);
+  it("changes nothing the second time, lets one of two in, and takes no notice of a dead one's lock", async () => {
+    leaveDeadLock(copy);
+    const both = await Promise.all([copy.chillbox(["up", "--yes"]), copy.chillbox(["up", "--yes"])]);
+    const [outcome, refused] = both[0].exitCode === 0 ? both : [both[1], both[0]];
     assert.equal(outcome.exitCode, 0, outcome.output);
     assert.match(outcome.output, /\d+ unchanged/);
     assert.doesNotMatch(outcome.output, /\d+ (created|updated|replaced|deleted|changed)/);
+    assert.notEqual(refused.exitCode, 0, refused.output);
+    assert.match(refused.output, /is being changed by `npm run up` \(\S+@\S+, process \d+, since .*\)\. Wait until/);
     assert.equal(await theDroplet(copy), dropletId);
   });
 
   it("works with plain pulumi in a person's shell", async () => {
+    const lock = leaveDeadLock(copy);
     const outcome = await copy.run("sh", ["-euc", readmeBlock(copy, "## Plain Pulumi")]);
     assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.ok(!existsSync(join(copy.folder, lock)), "the lock of a process that is no more has gone");
     assert.match(outcome.output, /\d+ unchanged/);
     assert.doesNotMatch(outcome.output, /\d+ to (create|update|replace|delete)/);
   });
@@ -158,6 +165,12 @@ describe("from a clone to a page and back", async () => {
   it("refuses a changed page under the same version", async () => {
     copy.edit("sites/hello/root/index.html", "belongs to you", "belongs to you alone");
     await refusesAndChangesNothing(copy, /version/i);
+  });
+
+  it("refuses a command of the site file that nobody has allowed", async () => {
+    copy.edit("sites/hello.site.json", '"value": "8001"', '"cmd": "echo 8001"');
+    await refusesAndChangesNothing(copy, /hello\.site\.json[\s\S]* echo 8001\n.*: npx chillbox site allow hello$/m);
+    assert.equal((await copy.chillbox(["site", "allow", "hello", "--yes"])).exitCode, 0);
   });
 
   it("updates the site and leaves the droplet when the version is raised", async () => {
@@ -262,6 +275,14 @@ async function refusesAndChangesNothing(copy: ProjectCopy, message: RegExp): Pro
   assert.match(outcome.output, message);
   assert.doesNotMatch(outcome.output, /\n\s+at .*:\d+:\d+/, "a stack trace is no answer for a person");
   assert.deepEqual(state(), before);
+}
+
+/** The lock of a Pulumi that was killed. Its process number is higher than any can be. */
+function leaveDeadLock(copy: ProjectCopy): string {
+  const file = "state/.pulumi/locks/organization/chillbox/local/dead.json";
+  const lock = { pid: 2 ** 22 + 1, username: "someone", hostname: hostname(), timestamp: "2026-01-01T00:00:00Z" };
+  copy.write(file, JSON.stringify(lock));
+  return file;
 }
 
 async function theDroplet(copy: ProjectCopy): Promise<string> {

@@ -9,9 +9,10 @@ import { buildImage } from "../../image/build.ts";
 import { packFolder, readFolder, sha256 } from "../../lib/archive.ts";
 import { sealEnvelope } from "../../lib/envelope.ts";
 import { renderFirstBoot } from "../../lib/first-boot.ts";
+import type { ServerPython } from "../../lib/pip.ts";
 import { packServerScripts } from "../../lib/server-scripts.ts";
 import { renderUserData } from "../../lib/user-data.ts";
-import { wheelsFolder } from "../../lib/wheels.ts";
+import { carriedDigest, carriedWheels } from "../../lib/wheels.ts";
 import { TestHost } from "../image/host.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
@@ -30,6 +31,7 @@ export class TestServer {
   readonly files: string;
   #children: ChildProcess[] = [];
   #hostKey = "";
+  #python: ServerPython = { python: "", platforms: [] };
   #envelope = { key: "", sha256: "" };
 
   /** @param options.memoryMiB of its plan; default: as much as there is */
@@ -73,7 +75,13 @@ export class TestServer {
   ): Promise<Said> {
     const input = await this.#playbookInput(name, inputChanges);
     const said = await this.run(playbookWords(name), { ...input, ...changes });
-    if (name === "enrol" && said.code === 0) this.#hostKey = JSON.parse(said.out).hostKey;
+    if (name === "enrol" && said.code === 0) {
+      const { hostKey, python, platforms } = JSON.parse(said.out);
+      this.#hostKey = hostKey;
+      this.#python = { python, platforms };
+      // Here, because the namespace that playbooks run in has no way out.
+      await carriedWheels({ repository, server: this.#python });
+    }
     return said;
   }
 
@@ -179,7 +187,8 @@ export class TestServer {
     return {
       hostKey: this.#hostKey,
       scripts: await packServerScripts(join(repository, "server-scripts"), this.host.path("scripts")),
-      wheels: { path: await wheelsFolder(join(repository, "server-scripts/python/requirements.txt")) },
+      python: this.#python,
+      wheels: await carriedDigest(repository),
       spaces: {
         endpoint: `http://${gateway}`,
         region: "nyc3",

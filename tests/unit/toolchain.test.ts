@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { after, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
@@ -229,6 +239,29 @@ describe("the pulumi wrapper", () => {
     assert.ok(path?.startsWith(`${join(settings.home, "bin")}:`));
     assert.equal(passphrase, "none", "the passphrase of stack local is for that stack alone");
     assert.deepEqual(words, ["up", "a b"]);
+  });
+
+  it("removes locks of Pulumi's whose process is no more on this host, of every stack", async () => {
+    const { settings } = contextIn("wrapper-locks");
+    const locks = join(settings.home, "state/.pulumi/locks/organization/chillbox/production");
+    mkdirSync(locks, { recursive: true });
+    const lock = { pid: process.pid, username: "someone", hostname: hostname(), timestamp: "2026-01-01T00:00:00Z" };
+    writeFileSync(join(locks, "dead.json"), JSON.stringify(lock));
+    writeFileSync(join(locks, "far.json"), JSON.stringify({ ...lock, hostname: "another-host" }));
+    const pulumi = join(folder, "wrapper-locks/real/pulumi");
+    mkdirSync(dirname(pulumi));
+    copyFileSync("/bin/sleep", pulumi);
+    const living = execa(pulumi, ["60"], { reject: false });
+    writeFileSync(join(locks, "living.json"), JSON.stringify({ ...lock, pid: living.pid }));
+    try {
+      const list = { path: "/bin/ls", version: "1", source: "path" } as const;
+      await writeWrapper({ ...settings, repository: settings.home }, { pulumi: list });
+      const { stdout } = await execa(join(settings.home, "bin/pulumi"), [locks]);
+      assert.deepEqual(stdout.split("\n"), ["far.json", "living.json"]);
+    } finally {
+      living.kill("SIGKILL");
+      await living;
+    }
   });
 
   it("has a passphrase that stays and that only its owner reads", async () => {

@@ -446,6 +446,7 @@ function render(slug: string, template: string, env: readonly { name: string; va
       artifactSize: 1,
       artifactDigest: "",
       immutable: [],
+      env: [],
     },
     template,
     templateName: `${slug} 1.0.0: nginx/templates/${slug}.nginx.conf.template`,

@@ -104,7 +104,6 @@ const later: [string, object, RegExp][] = [
     /"workers" is not/,
   ],
   ["crontab", { crontab: ["* * * * * true"] }, /"crontab" is not/],
-  ["env.cmd", { env: [{ name: "A", cmd: "date" }] }, /"env\[0\]\.cmd" \(of A\) is not/],
   ["chill", { services: [{ ...python, lang: "chill" }] }, /"services\[0\]\.lang" "chill" \(of api\) is not/],
   [
     "secrets",
