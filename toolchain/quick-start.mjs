@@ -6,6 +6,7 @@
  * It rests on nothing but the names of modules: one that another version of the SDK does not have is left alone.
  */
 import { createRequire } from "node:module";
+import "./stripped-types.mjs";
 
 // The program's own copy of the SDK: what Node was told to run is `cmd/run` in it.
 const fromSdk = createRequire(`${process.argv[1]}/index.js`);

@@ -53,6 +53,7 @@ export async function start(script, args) {
       process.argv = [node, path, ...args];
       // What was compiled once loads in half the time. Node before 22 has no such cache; a folder that cannot be written is no error.
       module.enableCompileCache?.(join(repository, "node_modules/.cache/compiled"));
+      await import("./stripped-types.mjs");
       await import(pathToFileURL(path).href);
     } else {
       runWith(node, path, args);
