@@ -54,8 +54,9 @@ async function measureDeploys(bench: Bench): Promise<void> {
 export async function compare(bench: Bench, copy: ProjectCopy, rounds: number): Promise<void> {
   const address = await dropletAddress(copy);
   const rival = await prepareRivals(bench, copy, address);
+  const parts = new Map<string, number[]>();
   const ways: Way[] = [
-    { name: "chillbox: `npm run up`", port: 80, deploy: () => succeed(copy, ["up"]).then(() => undefined) },
+    { name: "chillbox: `npm run up`", port: 80, deploy: () => up(copy, parts) },
     { name: "Ansible", port: 8081, deploy: rival.ansible },
     { name: "Capistrano", port: 8082, deploy: rival.capistrano },
   ];
@@ -68,6 +69,7 @@ export async function compare(bench: Bench, copy: ProjectCopy, rounds: number): 
     }
   }
   report(bench.note, ways, took);
+  for (const [name, values] of parts) bench.note({ name: `chillbox, of that: ${name}`, unit: "s", values });
   bench.remark(
     `Ansible and Capistrano do so with root's ssh on ${rounds} turns each; bench/rivals/README.md says what they do`,
   );
@@ -83,6 +85,32 @@ function report(note: Note, ways: readonly Way[], took: readonly Took[][]): void
   note({ name: "until served: Ansible / chillbox", unit: "x", values: ratios(ansible, own), limit: 10, goal: "least" });
   const beside = ratios(capistrano, own);
   note({ name: "until served: Capistrano / chillbox", unit: "x", values: beside, limit: 2, goal: "least" });
+}
+
+/** What `up` says when a part of it is over. */
+const partEnds: readonly (readonly [string, RegExp])[] = [
+  ["check and `make`", /^Updating \(/],
+  ["start of Pulumi's engine, program and plugins", /site-hello-\S+ updating/],
+  ["uploads", /site-hello-install updating/],
+  ["install, drain and watch", /site-hello-install updated/],
+];
+
+/** Runs `up` and adds the seconds of its parts. */
+async function up(copy: ProjectCopy, parts: Map<string, number[]>): Promise<void> {
+  const options = { cwd: copy.folder, env: copy.environment, extendEnv: false, all: true, reject: false } as const;
+  const child = execa("node", ["cli/chillbox.mjs", "up"], { ...options, stdin: "ignore" });
+  const said: string[] = [];
+  let start = performance.now();
+  let part = 0;
+  for await (const line of child.iterable({ from: "all" })) {
+    said.push(line);
+    const [name, end] = partEnds[part] ?? ["", /^$(?!)/];
+    if (!end.test(line)) continue;
+    const now = performance.now();
+    parts.set(name, [...(parts.get(name) ?? []), (now - start) / 1000]);
+    [start, part] = [now, part + 1];
+  }
+  if ((await child).failed) throw new Error(`up failed:\n${said.join("\n")}`);
 }
 
 function hasCapistrano(): boolean {
