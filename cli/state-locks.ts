@@ -50,8 +50,8 @@ async function readLock(path: string): Promise<LockHolder | undefined> {
   }
 }
 
-/** A process number may have been given to another program since. */
+/** A process number may have been given to another program since, and a killed process keeps its own until somebody asks for its end. */
 async function isPulumi(pid: number): Promise<boolean> {
-  const name = await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "");
-  return name.trim() === "pulumi";
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return /^\d+ \(pulumi\) [^ZX]/.test(stat);
 }

@@ -42,10 +42,13 @@ export function runProcess(words: readonly string[], options: ProcessOptions): P
  * @param seconds how long it may take
  */
 export async function runCommand(command: string, seconds: number, options: ProcessOptions): Promise<ProcessResult> {
+  const started = performance.now();
   // `timeout` makes a process group of its own, which is what can be ended as a whole. It keeps the limit also when chillbox was killed.
   const child = start(["timeout", "--kill-after=2", String(seconds), "sh", "-c", command], options.folder);
   const passOn = (signal: NodeJS.Signals): void => {
-    child.kill(signal);
+    // Not the signal itself: a shell's jobs in the background take no notice of ^C.
+    child.kill("SIGKILL");
+    endGroup(child.pid);
     letGo();
     process.kill(process.pid, signal);
   };
@@ -54,10 +57,9 @@ export async function runCommand(command: string, seconds: number, options: Proc
   };
   for (const signal of signals) process.on(signal, passOn);
   child.on("exit", () => endGroup(child.pid));
-  const started = Date.now();
   try {
     const result = await follow(child, options);
-    const isLate = Date.now() - started >= seconds * 1000;
+    const isLate = performance.now() - started >= seconds * 1000;
     return { ...result, tookTooLong: isLate && [124, 137].includes(result.code) };
   } finally {
     letGo();

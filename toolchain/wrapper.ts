@@ -43,7 +43,7 @@ function removeDeadLocks({ repository }: LocalCloudSettings): string[] {
     `for lock in ${shellQuote(repository)}/state/.pulumi/locks/organization/chillbox/*/*.json; do`,
     `  grep -qs '"hostname":"'"$(uname -n)"'"' "$lock" || continue`,
     `  pid=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' "$lock")`,
-    `  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = pulumi ] || rm -f "$lock"`,
+    `  grep -qs '(pulumi) [^ZX]' "/proc/$pid/stat" || rm -f "$lock"`,
     "done",
   ];
 }

@@ -1,7 +1,9 @@
 import { Argument, Command, Option } from "commander";
-import { matching, slugArgument } from "../arguments.ts";
+import { matching, slugArgument, stackOption } from "../arguments.ts";
 
-const site = new Command("site").description("check site files, begin new sites, allow their commands");
+const site = new Command("site").description(
+  "check site files, begin new sites, allow their commands, remove what is left of old ones",
+);
 
 site
   .command("check")
@@ -36,6 +38,17 @@ site
   .action(async (slug: string, options: { yes?: boolean; stack: string }) => {
     const { allowCommands } = await import("../site-allow.ts");
     await allowCommands({ slug, stack: options.stack, yes: options.yes ?? false });
+  });
+
+site
+  .command("purge")
+  .description("remove what the server keeps of a site that was taken away: data, logs, user; nothing brings it back")
+  .addOption(stackOption())
+  .option("--yes", "without asking for the slug once more")
+  .addArgument(slugArgument())
+  .action(async (slug: string, options: { stack: string; yes?: boolean }) => {
+    const { purgeSite } = await import("../purge.ts");
+    await purgeSite({ stack: options.stack, slug, yes: options.yes ?? false });
   });
 
 export default site;

@@ -43,9 +43,11 @@ drop_service() {
   rm -rf "${SERVICES:?}/$1"
 }
 
-# add_logger NAME FOLDER: what services write to the fifo $RUN/log/NAME goes to FOLDER/current, rotated.
+# add_logger NAME FOLDER: what services write to the fifo $RUN/log/NAME goes to FOLDER/current, rotated. FOLDER/owner says whose it is: by
+# names alone, "a-b" could be of the site "a" or of "a-b".
 add_logger() {
   make_dir 750 root:root "$2"
+  [ "$(cat "$2/owner" 2>/dev/null)" = "${1%%.*}" ] || echo "${1%%.*}" >"$2/owner"
   [ -p "$RUN/log/$1" ] || mkfifo "$RUN/log/$1"
   if [ ! -e "$SERVICES/log+$1" ]; then
     # A run that was killed here left its half.

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SiteStatus, Status } from "../../cli/status.ts";
+import { buildImage } from "../../image/build.ts";
+import { pythonOf } from "../../toolchain/tools/server-wheels.ts";
 import { type Said, TestServer } from "./server.ts";
 
 /** One server for all tests of this file, in their order: made, given sites, attacked, restarted. */
@@ -143,6 +145,9 @@ test("enrol runs the first boot, makes the keys, and says what the server is", {
   assert.match(publicKey, /^-----BEGIN PUBLIC KEY-----\n[^-]+-----END PUBLIC KEY-----\n$/);
   assert.match(python, /^3\.\d+$/);
   assert.match(platforms[0], /^m(any|usl)linux_\d+_\d+_x86_64$/);
+  // Set-up has fetched packages for a server that says this.
+  const manifest = readFileSync(join(dirname((await buildImage()).path), "manifest.json"), "utf8");
+  assert.deepEqual({ python, platforms }, pythonOf(JSON.parse(manifest)));
   assert.match(openssl, /^3\./);
   assert.equal(changed, true);
 });

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -117,7 +117,9 @@ export class TestServer {
 
   /** Runs a command on the server as the admin user. */
   async ssh(command: string, input: unknown = ""): Promise<Said> {
-    writeFileSync(this.host.path("hosts"), `${this.host.address} ${this.#hostKey}\n`);
+    // Another ssh may be reading it just now.
+    writeFileSync(this.host.path("hosts.new"), `${this.host.address} ${this.#hostKey}\n`);
+    renameSync(this.host.path("hosts.new"), this.host.path("hosts"));
     const options = [
       `UserKnownHostsFile=${this.host.path("hosts")}`,
       "BatchMode=yes",

@@ -20,7 +20,7 @@ before(
     const enrolled = await server.playbook("enrol");
     assert.equal(enrolled.code, 0, enrolled.errors);
     const { python, platforms } = JSON.parse(enrolled.out);
-    wheels = (await carriedWheels(repository, { python, platforms })).chill;
+    wheels = (await carriedWheels({ repository, server: { python, platforms } })).chill;
     const configured = await server.playbook("configure");
     assert.equal(configured.code, 0, configured.errors);
   },

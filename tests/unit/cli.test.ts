@@ -14,6 +14,7 @@ import type { AddressInfo } from "node:net";
 import { hostname, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { askSites, isPage } from "../../cli/ask-sites.ts";
 import { checkProject } from "../../cli/project-check.ts";
@@ -124,6 +125,11 @@ describe("what is thrown away without Pulumi", () => {
   });
 });
 
+async function until(isTrue: () => boolean): Promise<void> {
+  for (let attempt = 0; attempt < 200 && !isTrue(); attempt++) await sleep(20);
+  assert.ok(isTrue());
+}
+
 describe("locks of Pulumi's state", () => {
   const locks = "state/.pulumi/locks/organization/chillbox/local";
 
@@ -140,6 +146,26 @@ describe("locks of Pulumi's state", () => {
       const project = makeLock(`dead-${pid}`, { ...lock, pid });
       await removeDeadLocks(project, "local");
       assert.deepEqual(readdirSync(join(project, locks)), []);
+    }
+  });
+
+  it("are removed when their process was killed and nobody has asked for its end", async () => {
+    copyFileSync("/bin/sleep", join(folder, "pulumi"));
+    chmodSync(join(folder, "pulumi"), 0o755);
+    // The parent goes on as a program that does not know of its child.
+    const parent = execa("sh", ["-c", `${join(folder, "pulumi")} 60 & echo $!; exec sleep 60`], { reject: false });
+    try {
+      const pid = await new Promise<number>((resolve) => parent.stdout.once("data", (text) => resolve(Number(text))));
+      const project = makeLock("zombie", { ...lock, pid });
+      await until(() => readFileSync(`/proc/${pid}/stat`, "utf8").includes("(pulumi) S"));
+      await assert.rejects(removeDeadLocks(project, "local"), UserError);
+      process.kill(pid, "SIGKILL");
+      await until(() => readFileSync(`/proc/${pid}/stat`, "utf8").includes("(pulumi) Z"));
+      await removeDeadLocks(project, "local");
+      assert.deepEqual(readdirSync(join(project, locks)), []);
+    } finally {
+      parent.kill();
+      await parent;
     }
   });
 

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, test } from "node:test";
+import { execa } from "execa";
 import { siteVariables, unknownSurroundings } from "../../../lib/manifest.ts";
 import { buildRelease } from "../../../lib/release.ts";
 import { commandsDigest, commandsOf, showCommands } from "../../../lib/site-commands.ts";
@@ -155,6 +156,18 @@ test("a command that takes too long is ended with all that it started", async ()
   await assertSilent();
 });
 
+test("a command ends with chillbox", async () => {
+  const module = join(import.meta.dirname, "../../../lib/laptop-process.ts");
+  const script = `import { runCommand } from ${JSON.stringify(module)};
+    await runCommand(${JSON.stringify(`echo begun >&2; ${beat} & wait`)}, 60, { folder: "/", log: console.log });`;
+  const chillbox = execa(process.execPath, ["--input-type=module", "--eval", script], { reject: false, buffer: false });
+  await new Promise((resolve) => chillbox.stdout.once("data", resolve));
+  while (!(await runs()).includes("x")) await new Promise((resolve) => setTimeout(resolve, 20));
+  chillbox.kill("SIGINT");
+  assert.equal((await chillbox).signal, "SIGINT");
+  await assertSilent();
+});
+
 test("what a command leaves in the background does not hold the build up, and is ended", async () => {
   assert.deepEqual(await values([{ name: "A", cmd: `${beat} & sleep 0.3; echo a` }]), { A: "a" });
   assert.ok((await runs()).includes("x"), "it has run");
@@ -175,7 +188,7 @@ test("commands that nobody allowed stop everything before it runs, and are shown
       `/sites/shop\\.site\\.json: these commands, .* are not allowed yet:\n  ${shown}\nIf they may run: npx chillbox site allow shop$`,
     ),
   });
-  await assert.rejects(check(env, [{ name: "B", cmd: "true" }], "production"), {
+  await assert.rejects(check(env, [...env.slice(0, 2), { name: "C", cmd: "one" }], "production"), {
     name: "UserError",
     message: /have changed since they were allowed:[\s\S]*site allow shop --stack production$/,
   });
