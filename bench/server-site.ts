@@ -1,6 +1,7 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { requirementsFile } from "../lib/wheels.ts";
 import { TestServer } from "../tests/server-scripts/server.ts";
 import { setUp } from "../toolchain/setup.ts";
 import { toRun } from "../toolchain/tools/index.ts";
@@ -46,15 +47,32 @@ export async function siteCommand(server: TestServer, command: "install" | "roll
   return JSON.parse(out) as Switched;
 }
 
+/** What a release may differ in from the ordinary one. */
+export interface ReleaseOptions {
+  /** Folder with Flask's wheels, as chillbox carries them: then the service is a Flask application with exactly these packages. */
+  readonly flask?: string;
+  /** Whether the service has settings of its own for gunicorn, so that it is a gunicorn of its own and not forked from the zygote. */
+  readonly alone?: boolean;
+}
+
 /**
  * The manifest of a release of a site with a page and one WSGI service "api" of one gunicorn worker, which answers each request with the
  * release's word and the bytes of the request's body.
  * @param word another word is another release, with other code
  */
-export async function release(server: TestServer, slug: string, port: number, word: string) {
+export async function release(
+  server: TestServer,
+  slug: string,
+  port: number,
+  word: string,
+  options: ReleaseOptions = {},
+) {
   const folder = mkdtempSync(join(tmpdir(), "chillbox-bench-site-"));
   try {
-    writeTree(folder, slug, word);
+    for (const [path, text] of Object.entries(treeOf(slug, word, options))) put(folder, path, text);
+    for (const wheel of options.flask ? readdirSync(options.flask) : []) {
+      if (isOfFlask(wheel)) cpSync(join(options.flask ?? "", wheel), join(folder, "api/wheels", wheel));
+    }
     return await server.manifest(slug, folder, {
       version: `1.0.0-${word}`,
       services: [{ name: "api", lang: "python", handler: "api", host: "127.0.0.1", port, workers: 1, environment: {} }],
@@ -66,22 +84,60 @@ export async function release(server: TestServer, slug: string, port: number, wo
   }
 }
 
-function writeTree(folder: string, slug: string, word: string): void {
+function put(folder: string, path: string, text: string): void {
+  mkdirSync(dirname(join(folder, path)), { recursive: true });
+  writeFileSync(join(folder, path), text);
+}
+
+/** Files of a release's tree by their paths. */
+function treeOf(slug: string, word: string, { flask, alone }: ReleaseOptions): Record<string, string> {
   const module = `${slug.replaceAll("-", "_")}_api`;
-  for (const path of ["nginx/root", `api/${module}`]) mkdirSync(join(folder, path), { recursive: true });
-  writeFileSync(join(folder, "nginx/root/index.html"), `${word}\n`);
-  writeFileSync(join(folder, `api/${module}/__init__.py`), "");
-  writeFileSync(
-    join(folder, `api/${module}/app.py`),
-    `def create_app():
+  return {
+    "nginx/root/index.html": `${word}\n`,
+    [`api/${module}/__init__.py`]: "",
+    [`api/${module}/app.py`]: flask === undefined ? plainApplication(word) : flaskApplication(word),
+    "api/pyproject.toml": projectFile(module),
+    ...(flask === undefined ? {} : { "api/requirements.txt": `--find-links ./wheels\n${flaskRequirements()}` }),
+    ...(alone ? { "api/gunicorn.conf.py": "# Nothing differs.\n" } : {}),
+  };
+}
+
+const flaskPackages = ["blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"];
+
+function isOfFlask(wheel: string): boolean {
+  return flaskPackages.includes(wheel.split("-")[0] ?? "");
+}
+
+/** Flask and what it needs, with hashes, out of the list of what chillbox carries. */
+function flaskRequirements(): string {
+  const list = readFileSync(join(import.meta.dirname, "..", requirementsFile("chill")), "utf8");
+  const blocks = list.split(/\n(?=\S)/);
+  return blocks.filter((block) => flaskPackages.includes(block.split("==")[0] ?? "")).join("\n");
+}
+
+function plainApplication(word: string): string {
+  return `def create_app():
     def application(environ, start_response):
         body = environ["wsgi.input"].read()
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [f"${word} {len(body)}\\n".encode()]
     return application
-`,
-  );
-  const project = `[build-system]
+`;
+}
+
+function flaskApplication(word: string): string {
+  return `from flask import Flask, request
+def create_app():
+    app = Flask(__name__)
+    @app.route("/api/", methods=["GET", "POST"])
+    def index():
+        return f"${word} {len(request.get_data())}\\n"
+    return app
+`;
+}
+
+function projectFile(module: string): string {
+  return `[build-system]
 requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 
@@ -92,7 +148,6 @@ version = "1.0.0"
 [tool.setuptools]
 packages = ["${module}"]
 `;
-  writeFileSync(join(folder, "api/pyproject.toml"), project);
 }
 
 function nginxOf(slug: string, port: number): string {
