@@ -24,6 +24,8 @@ interface ProjectFile {
 export async function checkProject(settings: LocalCloudSettings): Promise<SiteFile[]> {
   const project = parse((await readIfThere(join(settings.repository, "Pulumi.yaml"))) ?? "") as ProjectFile;
   const config = await configOf(project, settings);
+  // As the program itself starts: see there.
+  await import("../toolchain/quick-start.mjs");
   const read = await withConfig(project, config, async () => (await import("../settings.ts")).readSettings());
   const { folders, server, techEmail, dns, spaces, allowedCommands, archiveLimits } = read;
   const surroundings = unknownSurroundings({

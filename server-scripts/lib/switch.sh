@@ -9,22 +9,24 @@ now() { read -r now_s _ </proc/uptime && echo "${now_s%.*}${now_s#*.}0"; }
 
 value() { jq -r ".$1" "$WORK/manifest.json"; }
 
-# Ports and the names of services that another site has.
+# Ports and the names of services that another site has. All other sites are read at once: one by one they would take longer than the switch.
 check_neighbours() {
+  set --
   for neighbour in "$SITES"/*/current/manifest.json; do
-    [ -e "$neighbour" ] || continue
-    other=${neighbour#"$SITES/"} other=${other%%/*}
-    [ "$other" != "$slug" ] || continue
-    clash=$(jq -rn --slurpfile ours "$WORK/manifest.json" --slurpfile theirs "$neighbour" '
-      $ours[0] as $a | $theirs[0] as $b
-      | ([$b.services[].port // empty]) as $ports | ([$b.domains[], $b.serverName]) as $domains
-      | ([$b | .slug as $s | .services[] | "\($s)-\(.name)"]) as $names
-      | [ ($a.services[] | select(.port != null and (.port | IN($ports[]))) | "port \(.port)"),
-          ($a.domains[], $a.serverName | select(IN($domains[])) | "the name \(.)"),
-          ($a.services[] | "\($a.slug)-\(.name)" | select(IN($names[])) | "the log folder of \(.)") ]
-      | unique | join(", ")')
-    [ -z "$clash" ] || die "$slug wants what $other already has: $clash. Change it in the site file of one of the two"
+    if [ -e "$neighbour" ] && [ "$neighbour" != "$site/current/manifest.json" ]; then set -- "$@" "$neighbour"; fi
   done
+  [ $# -gt 0 ] || return 0
+  clash=$(jq -rn --slurpfile ours "$WORK/manifest.json" '
+    $ours[0] as $a
+    | first(
+        inputs as $b
+        | ([$b.services[].port // empty]) as $ports | ([$b.domains[], $b.serverName]) as $domains
+        | ([$b | .slug as $s | .services[] | "\($s)-\(.name)"]) as $names
+        | [ ($a.services[] | select(.port != null and (.port | IN($ports[]))) | "port \(.port)"),
+            ($a.domains[], $a.serverName | select(IN($domains[])) | "the name \(.)"),
+            ($a.services[] | "\($a.slug)-\(.name)" | select(IN($names[])) | "the log folder of \(.)") ]
+        | unique | select(length > 0) | "\($a.slug) wants what \($b.slug) already has: \(join(", "))")' "$@") || die "the other sites cannot be read"
+  [ -z "$clash" ] || die "$clash. Change it in the site file of one of the two"
 }
 
 has_venvs() {

@@ -127,6 +127,8 @@ listen_for() {
   listen_socket=$SITES/$1/releases/$2/services/$3/data/socket
   [ -e "$listen_socket" ] || return 0
   read -r listen_name listen_host listen_port <"$listen_socket"
+  # Held already, as it nearly always is: no need to start Python for that.
+  if s6-fdholder-list "$HOLDER" | grep -Fqx "$listen_name"; then return 0; fi
   if "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null; then return 0; fi
   free_port "$1" "$listen_name" || return 1
   "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null

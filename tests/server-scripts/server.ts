@@ -44,6 +44,11 @@ export class TestServer {
     return [this.host.text("provisional.pub"), ...(this.#hostKey ? [this.#hostKey] : [])];
   }
 
+  /** The server's Python and platforms; known once it is enrolled. */
+  get python(): ServerPython {
+    return this.#python;
+  }
+
   /** Boots the image and waits for ssh. */
   async boot(): Promise<void> {
     const image = await buildImage();
