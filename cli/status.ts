@@ -103,7 +103,7 @@ function siteRow(site: SiteStatus): string[] {
     site.slug,
     `${site.release}${site.pin ? " (pinned)" : ""}`,
     time(site.since),
-    site.services.map((service) => `${service.name} ${stateOf(service)}`).join(", ") || "-",
+    site.services.map((service) => `${shownName(service)} ${stateOf(service)}`).join(", ") || "-",
     last ? `${last.result ?? ""} ${last.to === "-" ? last.from : last.to} by ${last.by}` : "-",
   ];
 }
@@ -120,9 +120,14 @@ function notesOf(site: SiteStatus): string[] {
     .filter((service) => !(service.up && service.ready))
     .map(
       (service) =>
-        `${site.slug} ${service.name} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
+        `${site.slug} ${shownName(service)} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
     );
   return [...pinned, ...failing];
+}
+
+/** What people call it. No service of a site file has a capital letter. */
+function shownName({ name }: ServiceStatus): string {
+  return { _redis: "Redis", _cron: "Cron" }[name] ?? name;
 }
 
 /** In words: whether a service runs, else why not. */

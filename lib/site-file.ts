@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { sha256 } from "./archive.ts";
 import { isSiteFile, slugOfSiteFile } from "./names.ts";
+import type { RedisDirectives } from "./redis.ts";
 import {
   otherProblems,
   problemLine,
@@ -50,6 +51,10 @@ export interface SiteFile {
   readonly version?: string;
   readonly env: readonly NameAndValue[];
   readonly services: readonly ServiceEntry[];
+  /** As written: see `crontab.ts`. */
+  readonly crontab?: readonly string[];
+  /** Directives of its own Redis, if it has one. */
+  readonly redis?: RedisDirectives;
   /** About keys without effect: nothing fails because of them. */
   readonly warnings: readonly string[];
 }
@@ -108,6 +113,8 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
     ...(raw.version === undefined ? {} : { version: raw.version }),
     env: (raw.env ?? []) as NameAndValue[],
     services: (raw.services ?? []) as ServiceEntry[],
+    ...(raw.crontab === undefined ? {} : { crontab: raw.crontab }),
+    ...(raw.redis === undefined ? {} : { redis: raw.redis }),
     warnings: [...(await unknownKeys(content)), ...withoutEffect(raw)].map((each) => `${file}: ${problemLine(each)}`),
   };
 }

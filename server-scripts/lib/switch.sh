@@ -18,10 +18,11 @@ check_neighbours() {
     clash=$(jq -rn --slurpfile ours "$WORK/manifest.json" --slurpfile theirs "$neighbour" '
       $ours[0] as $a | $theirs[0] as $b
       | ([$b.services[].port // empty]) as $ports | ([$b.domains[], $b.serverName]) as $domains
-      | ([$b | .slug as $s | .services[] | "\($s)-\(.name)"]) as $names
+      | def logs: .slug as $s | (.services[].name, "_redis", "_cron") | "\($s)-\(.)";
+        ([$b | logs]) as $names
       | [ ($a.services[] | select(.port != null and (.port | IN($ports[]))) | "port \(.port)"),
           ($a.domains[], $a.serverName | select(IN($domains[])) | "the name \(.)"),
-          ($a.services[] | "\($a.slug)-\(.name)" | select(IN($names[])) | "the log folder of \(.)") ]
+          ($a | logs | select(IN($names[])) | "the log folder of \(.)") ]
       | unique | join(", ")')
     [ -z "$clash" ] || die "$slug wants what $other already has: $clash. Change it in the site file of one of the two"
   done

@@ -97,13 +97,11 @@ for (const [what, content, problem] of bad) {
 }
 
 const later: [string, object, RegExp][] = [
-  ["redis", { redis: {} }, /"redis" is not built yet/],
   [
     "workers",
     { workers: [{ name: "w", lang: "python-worker", handler: "w", "run-cmd": "rq worker" }] },
     /"workers" is not/,
   ],
-  ["crontab", { crontab: ["* * * * * true"] }, /"crontab" is not/],
   ["env.cmd", { env: [{ name: "A", cmd: "date" }] }, /"env\[0\]\.cmd" \(of A\) is not/],
   ["chill", { services: [{ ...python, lang: "chill" }] }, /"services\[0\]\.lang" "chill" \(of api\) is not/],
   [
