@@ -60,7 +60,7 @@ try_redis() {
   cd /
   set -- "$redis_unit/data/private/redis.conf"
   [ ! -e "${1%/*}/users.acl" ] || set -- "$@" --aclfile "${1%/*}/users.acl"
-  exec env -i PATH=/usr/bin:/bin LANG=C.UTF-8 timeout 30 unshare -n s6-setuidgid "_$slug" setpriv --nnp "$redis_server" "$@" \
+  exec env -i PATH=/usr/bin:/bin timeout 30 unshare -n s6-setuidgid "_$slug" setpriv --nnp "$redis_server" "$@" \
     --dir "$redis_trial" --unixsocket "$redis_trial/sock" --save '' --appendonly no --shutdown-on-sigterm nosave </dev/null 8>&- 9>&-
 }
 
@@ -71,6 +71,7 @@ redis_answers() {
 
 # What it said, without its greetings, its process and the time, and the folder of its files.
 redis_words() {
-  sed -e 's/^[0-9]*:[A-Z] [0-9]* [A-Z][a-z]* [0-9]* [0-9:.]* \([^ ]\) /\1 /' -e "s|$redis_unit/data/private/||g" "$WORK/redis.log" |
-    grep -v '^\*\|^$\|overcommit\|^Reading the configuration' | tail -n 8
+  sed -e 's/^[0-9]*:[A-Z] [0-9]* [A-Z][a-z]* [0-9]* [0-9:.]* \([^ ]\) /\1 /' -e "s|$redis_unit/data/private/||g" \
+    -e 's/^# Unresolved Configuration.*/no such directive:/' -e 's/^# >>>/>>>/' "$WORK/redis.log" |
+    grep -v '^\*\|^$\|overcommit\|^Reading the configuration\|^# Module Configuration' | tail -n 8
 }

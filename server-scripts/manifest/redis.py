@@ -144,11 +144,12 @@ RUN = """#!/bin/sh -e
 exec </dev/null 1<>{log} 2>&1
 # In this folder Redis makes its socket, which gets the folder's group: that of the site.
 mkdir -p /run/redis
+chown root:root /run/redis
 chmod 755 /run/redis
 [ -d /run/redis/{slug} ] || mkdir -m 700 /run/redis/{slug}
 chown _{slug}:{slug} /run/redis/{slug}
 chmod 2710 /run/redis/{slug}
-ln -sfn {slug}/sock /run/redis/{slug}.sock
+[ -L /run/redis/{slug}.sock ] || ln -s {slug}/sock /run/redis/{slug}.sock
 # In a network without any way out: what a site may ask of its Redis (REPLICAOF, MIGRATE, CONFIG SET port) reaches nobody.
-exec env -i PATH=/usr/bin:/bin LANG=C.UTF-8 unshare -n s6-setuidgid _{slug} setpriv --nnp sh data/run-redis {words}
+exec env -i PATH=/usr/bin:/bin unshare -n s6-setuidgid _{slug} setpriv --nnp sh data/run-redis {words}
 """
