@@ -17,7 +17,7 @@ import { bucketHost } from "./lib/names.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
 import { checkSites } from "./lib/sites.ts";
 import { UserError } from "./lib/user-error.ts";
-import { wheelsFolder } from "./lib/wheels.ts";
+import { carriedDigest } from "./lib/wheels.ts";
 import { readSettings } from "./settings.ts";
 
 shortenFollowUpErrors();
@@ -75,7 +75,7 @@ const server = new Server(
     storage,
     spacesEndpoint: endpoint,
     scripts,
-    wheelsFolder: wheels,
+    wheelsDigest: wheels,
     adminPublicKeys: serverSettings.adminPublicKeys,
     keepReleases: serverSettings.keepReleases,
     protect,
@@ -95,7 +95,8 @@ const surroundings = pulumi
     };
   });
 for (const { site, release } of sites) {
-  new Site(`site-${site.slug}`, { site, release, surroundings, storage, server }, opts);
+  const { fetchWheels } = settings;
+  new Site(`site-${site.slug}`, { site, release, surroundings, storage, server, fetchWheels }, opts);
 }
 
 const names = [serverSettings.name, ...sites.flatMap(({ site }) => site.domains)];
@@ -137,9 +138,12 @@ async function prepare() {
     folder: settings.folders.sites,
     artifactsFolder: artifacts,
     surroundings: unknownSurroundings(known),
+    stack: settings.stack,
+    allowedCommands: settings.allowedCommands,
+    limits: settings.archiveLimits,
     log: (line) => console.error(line),
   });
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
-  const wheels = await wheelsFolder(join(project, "server-scripts", "python", "requirements.txt"));
+  const wheels = await carriedDigest(project);
   return { settings, known, sites, scripts, wheels };
 }

@@ -7,17 +7,19 @@
  * goes away with this program. A booting server is waited for. Progress goes to stderr, whose last line says what failed; exit code 1 then.
  */
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { create, extract } from "tar";
+import { create } from "tar";
+import { hashFile } from "../lib/archive.ts";
+import type { ServerPython } from "../lib/pip.ts";
 import { UserError } from "../lib/user-error.ts";
+import { carriedWheels } from "../lib/wheels.ts";
 
 /** What stdin holds. */
 interface RunInput {
@@ -38,8 +40,10 @@ interface ConfigureFiles {
   readonly hostKey: string;
   /** A tar on the laptop with the server scripts at its top, and its SHA-256 in hex. */
   readonly scripts: { readonly path: string; readonly sha256: string };
-  /** A folder on the laptop with the wheels of `server-scripts/python/requirements.txt`. */
-  readonly wheels: { readonly path: string };
+  /** What the server's Python is, as enrol told: which Python packages it gets follows from that. */
+  readonly python: ServerPython;
+  /** Digest of the lists of these packages: another one has the server configured anew. */
+  readonly wheels: string;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -156,38 +160,39 @@ function sshOptions(folder: string, host: string): string[] {
 
 async function writeVariables(folder: string, name: string, { input }: RunInput): Promise<void> {
   if (name === "enrol") return writePrivate(join(folder, "variables.json"), JSON.stringify({ enrol_input: input }));
-  const { hostKey, scripts, wheels, ...rest } = input as unknown as ConfigureFiles;
+  const { hostKey, scripts, python, wheels: _, ...rest } = input as unknown as ConfigureFiles;
   const variables = {
     configure_host_key: hostKey,
-    configure_bundle: await makeBundle(folder, scripts, wheels),
+    configure_scripts: await checkScripts(scripts),
+    configure_wheels: await packWheels(folder, python),
     configure_input: rest,
   };
   await writePrivate(join(folder, "variables.json"), JSON.stringify(variables));
 }
 
-/** One tar of `scripts/` and `wheels/`, the same bytes for the same files, so that it is sent only when something changed. */
-async function makeBundle(
-  folder: string,
-  scripts: ConfigureFiles["scripts"],
-  wheels: ConfigureFiles["wheels"],
-): Promise<string> {
-  const archive = await readFile(scripts.path);
-  const digest = createHash("sha256").update(archive).digest("hex");
-  if (digest !== scripts.sha256)
-    throw new UserError(`${scripts.path} is not the archive it should be (its SHA-256 is ${digest}).`);
-  const bundle = join(folder, "bundle");
-  await mkdir(join(bundle, "scripts"), { recursive: true });
-  await extract({ file: scripts.path, cwd: join(bundle, "scripts") });
-  await mkdir(join(bundle, "wheels"));
-  const names = (await readdir(wheels.path)).filter((name) => name.endsWith(".whl")).sort();
-  if (names.length === 0) throw new UserError(`${wheels.path} holds no wheels: run the set-up again.`);
-  for (const name of names) await cp(join(wheels.path, name), join(bundle, "wheels", name));
-  const files = (await readdir(bundle, { recursive: true, withFileTypes: true }))
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(bundle.length + 1))
-    .sort();
-  const file = join(folder, "bundle.tar");
-  await create({ file, cwd: bundle, portable: true, mtime: new Date(0), noDirRecurse: true }, files);
+async function checkScripts({ path, sha256 }: ConfigureFiles["scripts"]): Promise<string> {
+  const digest = await hashFile(path);
+  if (digest !== sha256) throw new UserError(`${path} is not the archive it should be (its SHA-256 is ${digest}).`);
+  return path;
+}
+
+/**
+ * One tar with a folder for each set of wheels, the same bytes for the same files: apart from the scripts, which change often, it is sent
+ * once.
+ */
+async function packWheels(folder: string, python: ServerPython): Promise<string> {
+  const bundle = join(folder, "wheels");
+  for (const [set, path] of Object.entries(
+    await carriedWheels({ repository: join(here, ".."), server: python, log: progress }),
+  )) {
+    const names = (await readdir(path)).filter((name) => name.endsWith(".whl"));
+    if (names.length === 0) throw new UserError(`${path} holds no wheels: remove it and run the set-up again.`);
+    await mkdir(join(bundle, set), { recursive: true });
+    for (const name of names) await symlink(join(path, name), join(bundle, set, name));
+  }
+  const files = (await readdir(bundle, { recursive: true })).filter((name) => name.endsWith(".whl")).sort();
+  const file = join(folder, "wheels.tar");
+  await create({ file, cwd: bundle, portable: true, mtime: new Date(0), noDirRecurse: true, follow: true }, files);
   return file;
 }
 

@@ -2,6 +2,7 @@ import type { types } from "@pulumi/command";
 import { Droplet } from "@pulumi/digitalocean/droplet.js";
 import { ReservedIpAssignment } from "@pulumi/digitalocean/reservedIpAssignment.js";
 import * as pulumi from "@pulumi/pulumi";
+import type { ServerPython } from "../lib/pip.ts";
 import type { ServerScripts } from "../lib/server-scripts.ts";
 import type { AdminKey } from "./admin-key.ts";
 import { type LocalScript, localScript } from "./local-script.ts";
@@ -25,8 +26,8 @@ export interface ServerArgs {
   readonly spacesEndpoint: string;
   /** The archive of `server-scripts/`. */
   readonly scripts: ServerScripts;
-  /** Folder of the Python wheels that chillbox brings; its name changes with its content. */
-  readonly wheelsFolder: string;
+  /** Digest of the lists of Python packages that chillbox carries. */
+  readonly wheelsDigest: string;
   /** People who may log in as the admin user, besides the stack. */
   readonly adminPublicKeys: readonly string[];
   readonly keepReleases: number;
@@ -35,13 +36,11 @@ export interface ServerArgs {
 }
 
 /** What the server told of itself when it was enrolled. */
-interface Enrolled {
+interface Enrolled extends ServerPython {
   /** Its own host key, made on it: one line. */
   readonly hostKey: string;
   /** PEM: what its secrets are encrypted to. */
   readonly publicKey: string;
-  readonly python: string;
-  readonly platforms: readonly string[];
   readonly openssl: string;
 }
 
@@ -144,7 +143,8 @@ export class Server extends pulumi.ComponentResource {
           input: {
             hostKey: enrol.result.hostKey,
             scripts: args.scripts,
-            wheels: { path: args.wheelsFolder },
+            python: serverPython(enrol.result),
+            wheels: args.wheelsDigest,
             spaces: {
               endpoint: args.spacesEndpoint,
               region: args.region,
@@ -162,4 +162,9 @@ export class Server extends pulumi.ComponentResource {
       { parent: this, dependsOn: [enrol.command] },
     );
   }
+}
+
+/** What decides which wheels a server takes. */
+export function serverPython(enrolled: pulumi.Output<ServerPython>): pulumi.Output<ServerPython> {
+  return enrolled.apply(({ python, platforms }) => ({ python, platforms }));
 }

@@ -1,11 +1,13 @@
 import * as remote from "@pulumi/command/remote/index.js";
 import * as pulumi from "@pulumi/pulumi";
 import { buildManifest, type SiteSurroundings } from "../lib/manifest.ts";
-import { artifactKey, immutablePrefix, versionMarkerKey } from "../lib/names.ts";
+import { immutablePrefix, versionMarkerKey } from "../lib/names.ts";
 import type { Release } from "../lib/release.ts";
+import { pipServices } from "../lib/service-wheels.ts";
 import type { SiteFile } from "../lib/site-file.ts";
-import { localScript } from "./local-script.ts";
-import type { Server } from "./server.ts";
+import type { Artifact } from "../local-commands/put-artifact.ts";
+import { type LocalScript, localScript } from "./local-script.ts";
+import { type Server, serverPython } from "./server.ts";
 import type { Storage } from "./storage.ts";
 
 export interface SiteArgs {
@@ -15,6 +17,8 @@ export interface SiteArgs {
   readonly surroundings: pulumi.Input<SiteSurroundings>;
   readonly storage: Storage;
   readonly server: Server;
+  /** Whether wheels that a release lacks are fetched on the laptop. */
+  readonly fetchWheels: boolean;
 }
 
 /**
@@ -24,26 +28,39 @@ export interface SiteArgs {
 export class Site extends pulumi.ComponentResource {
   constructor(name: string, args: SiteArgs, opts?: pulumi.ComponentResourceOptions) {
     super("chillbox:index:Site", name, {}, opts);
-    const uploads = [this.#uploadArtifact(name, args), this.#uploadImmutable(name, args)];
-    this.#install(name, args, uploads);
+    const artifact = this.#uploadArtifact(name, args);
+    this.#install(name, args, artifact, [artifact.command, this.#uploadImmutable(name, args)]);
     this.registerOutputs({ version: pulumi.secret(args.release.version) });
   }
 
-  #uploadArtifact(name: string, { site, release, storage }: SiteArgs): pulumi.Resource {
+  /** Nothing is put before it is proven that the server can install it; what that takes only the enrolled server tells. */
+  #uploadArtifact(name: string, args: SiteArgs): LocalScript<{ artifact: Artifact }> {
+    const { site, release, storage, server, fetchWheels } = args;
     const bucket = storage.artifactBucket;
+    const services = pipServices(site.services);
+    const python = services.length > 0 ? { services, server: serverPython(server.enrolled), fetchWheels } : undefined;
     return localScript(
       `${name}-artifact`,
       {
-        create: ["local-commands/put-object.ts"],
+        create: ["local-commands/put-artifact.ts"],
         delete: ["local-commands/remove-objects.ts"],
         input: {
           spaces: storage.uploads(bucket.name),
-          object: { key: artifactKey(site.slug, release.artifactSha256), path: release.artifactPath, acl: "private" },
+          slug: site.slug,
+          version: release.version,
+          artifact: {
+            path: release.artifactPath,
+            sha256: release.artifactSha256,
+            size: release.artifactSize,
+            digest: release.artifactDigest,
+          },
+          ...(python ? { python } : {}),
           prefixes: [`sites/${site.slug}/`],
         },
+        showsProgress: true,
       },
       { parent: this, ...storage.deletedWith(bucket) },
-    ).command;
+    );
   }
 
   #uploadImmutable(name: string, { site, release, storage }: SiteArgs): pulumi.Resource {
@@ -67,7 +84,7 @@ export class Site extends pulumi.ComponentResource {
     ).command;
   }
 
-  #install(name: string, args: SiteArgs, uploads: pulumi.Resource[]): void {
+  #install(name: string, args: SiteArgs, put: LocalScript<{ artifact: Artifact }>, uploads: pulumi.Resource[]): void {
     const { site, release, server } = args;
     // Who deploys is asked when the release changes, not at each run: the name of a laptop may change, and that is no change of a site.
     const deployer = localScript<{ by: string }>(
@@ -79,9 +96,16 @@ export class Site extends pulumi.ComponentResource {
       { parent: this },
     );
     const manifest = pulumi
-      .all([args.surroundings, server.droplet.id, deployer.result])
-      .apply(([surroundings, dropletId, { by }]) =>
-        buildManifest({ site, release, surroundings, server: dropletId, by, reason: "pulumi up" }),
+      .all([args.surroundings, server.droplet.id, deployer.result, put.result])
+      .apply(([surroundings, dropletId, { by }, { artifact }]) =>
+        buildManifest({
+          site,
+          release: asPut(release, artifact),
+          surroundings,
+          server: dropletId,
+          by,
+          reason: "pulumi up",
+        }),
       );
     new remote.Command(
       `${name}-install`,
@@ -97,4 +121,8 @@ export class Site extends pulumi.ComponentResource {
       { parent: this, dependsOn: [server.configured, ...uploads], deletedWith: server.droplet },
     );
   }
+}
+
+function asPut(release: Release, { sha256, size, digest }: Artifact): Release {
+  return { ...release, artifactSha256: sha256, artifactSize: size, artifactDigest: digest };
 }

@@ -1,6 +1,7 @@
 import { sha256 } from "./archive.ts";
 import { renderCrontab } from "./crontab.ts";
 import { artifactKey } from "./names.ts";
+import { adoptNginx } from "./nginx-adopt.ts";
 import { checkNginx, checkSameShape } from "./nginx-template.ts";
 import { renderRedis } from "./redis.ts";
 import type { Release } from "./release.ts";
@@ -172,8 +173,9 @@ function renderNginx(
     ports: services.map(({ port }) => port),
     bucketHosts: [new URL(s3Endpoint).host, immutableBucketHost],
   };
-  checkNginx(nginx, own, templateName);
-  return nginx;
+  const adopted = adoptNginx(nginx, own);
+  checkNginx(adopted, own, templateName);
+  return adopted;
 }
 
 function builtInVariables(site: SiteFile, version: string, surroundings: SiteSurroundings): [string, string][] {

@@ -21,6 +21,12 @@ export interface NameAndValue {
   readonly value: string;
 }
 
+/** A variable of the site file. */
+export interface EnvEntry extends NameAndValue {
+  /** Command whose output is the value; until the release is built, the value is empty. It wins over a value in the file. */
+  readonly cmd?: string;
+}
+
 /** A service as the site file has it. Fields that only the other kind of service has are absent. */
 export interface ServiceEntry {
   readonly name: string;
@@ -49,7 +55,7 @@ export interface SiteFile {
   readonly release: string;
   /** Fallback for a release whose Makefile tells no version. */
   readonly version?: string;
-  readonly env: readonly NameAndValue[];
+  readonly env: readonly EnvEntry[];
   readonly services: readonly ServiceEntry[];
   /** As written: see `crontab.ts`. */
   readonly crontab?: readonly string[];
@@ -111,7 +117,9 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
     domains: raw.domain_list,
     release: raw.release,
     ...(raw.version === undefined ? {} : { version: raw.version }),
-    env: (raw.env ?? []) as NameAndValue[],
+    env: (raw.env ?? []).map(({ name, value = "", cmd }) =>
+      cmd === undefined ? { name, value } : { name, value: "", cmd },
+    ),
     services: (raw.services ?? []) as ServiceEntry[],
     ...(raw.crontab === undefined ? {} : { crontab: raw.crontab }),
     ...(raw.redis === undefined ? {} : { redis: raw.redis }),

@@ -172,9 +172,6 @@ export function otherProblems(raw: RawSiteFile): SiteProblem[] {
 function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
   const found: [path: JsonPath, what: string][] = [];
   if ((raw.workers ?? []).length > 0) found.push([["workers"], "is"]);
-  for (const [index, { name, value }] of (raw.env ?? []).entries()) {
-    if (value === undefined) found.push([["env", index, "cmd"], `(of ${name}) is`]);
-  }
   for (const [index, { name, lang, secrets_config }] of (raw.services ?? []).entries()) {
     if (lang === "chill") found.push([["services", index, "lang"], `"chill" (of ${name}) is`]);
     if (secrets_config !== undefined) found.push([["services", index, "secrets_config"], `(of ${name}) is`]);

@@ -15,7 +15,12 @@ const layers: readonly Layer[] = [
   lint,
   types,
   shell,
-  folderLayer({ name: "unit", needs: ["debian-packages", "debian-packages-to-test"], minutes: 10, atOnce: 2 }),
+  folderLayer({
+    name: "unit",
+    needs: ["debian-packages", "debian-packages-to-test", "wheels"],
+    minutes: 10,
+    atOnce: 2,
+  }),
   folderLayer({ name: "components", needs: ["wheels"], minutes: 5, atOnce: 2 }),
   folderLayer({ name: "local-cloud", needs: toTest, minutes: 20 }),
   folderLayer({ name: "image", needs: toTest, minutes: 15 }),

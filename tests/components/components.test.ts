@@ -55,7 +55,7 @@ async function makeServer() {
       storage,
       spacesEndpoint: endpoint,
       scripts: { path: "/scripts.tar", sha256: "aa" },
-      wheelsFolder: "/wheels",
+      wheelsDigest: "77",
       adminPublicKeys: ["ssh-ed25519 AAAAperson"],
       keepReleases: 3,
       protect: true,
@@ -252,7 +252,8 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
     input: {
       hostKey: "ssh-ed25519 AAAAfinal",
       scripts: { path: "/scripts.tar", sha256: "aa" },
-      wheels: { path: "/wheels" },
+      python: { python: "3.13", platforms: ["musllinux_1_2_x86_64"] },
+      wheels: "77",
       spaces: {
         endpoint,
         region: "nyc3",
@@ -305,6 +306,7 @@ const release = {
   template: "server { listen 80; server_name $SERVER_NAME; }",
   templateName: "shop.conf",
   immutable: [{ service: "assets", hash: "h", folder: "/artifacts/assets/h", digest: "ef" }],
+  env: [],
 };
 const surroundings = {
   serverName: "box.test",
@@ -321,7 +323,7 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   const { Site } = await import("../../components/site.ts");
   const { resources } = await record(async () => {
     const { server, storage } = await makeServer();
-    return new Site("site-shop", { site, release, surroundings, storage, server }, recording);
+    return new Site("site-shop", { site, release, surroundings, storage, server, fetchWheels: true }, recording);
   });
   const own = resources.filter(({ name }) => name.startsWith("site-shop"));
   assert.deepEqual(listed(own), [
@@ -331,12 +333,18 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
     "command:local:Command site-shop-immutable",
     "command:remote:Command site-shop-install",
   ]);
-  assert.deepEqual(input(own, "site-shop-artifact").object, {
-    key: "sites/shop/ab.tar.gz",
-    path: "/artifacts/shop.tar.gz",
-    acl: "private",
+  const { spaces: _, ...put } = input(own, "site-shop-artifact");
+  assert.deepEqual(put, {
+    slug: "shop",
+    version: "1.0.0",
+    artifact: { path: "/artifacts/shop.tar.gz", sha256: "ab", size: 12, digest: "cd" },
+    python: {
+      services: [{ name: "api", carried: ["base"] }],
+      server: { python: "3.13", platforms: ["musllinux_1_2_x86_64"] },
+      fetchWheels: true,
+    },
+    prefixes: ["sites/shop/"],
   });
-  assert.deepEqual(input(own, "site-shop-artifact").prefixes, ["sites/shop/"]);
   const { spaces, ...tree } = input(own, "site-shop-immutable");
   assert.equal((spaces as { accessKey: string }).accessKey, "storage-upload-key-access");
   assert.deepEqual(tree, {
@@ -368,6 +376,7 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
     "sh local-commands/run.sh local-commands/name-deployer.ts",
   );
   assert.equal(manifest.by, "me@laptop");
+  assert.equal(manifest.artifact.key, "sites/shop/put.tar.gz");
   assert.match(manifest.release, /^1\.0\.0\+[0-9a-f]{12}$/);
   assert.equal(manifest.nginx, "server { listen 80; server_name shop.test; }");
   const opts = optionsOf("site-shop-install");

@@ -11,6 +11,8 @@ import {
   ListObjectsV2Command,
   type S3Client,
 } from "@aws-sdk/client-s3";
+import { hashFile, packFolder, readArchive, readFolder } from "../../lib/archive.ts";
+import { ownCache, startIndex } from "../unit/lib/tiny-packages.ts";
 import { raw } from "./raw-request.ts";
 import { startTestSpaces, type TestKey, type TestSpaces } from "./spaces-support.ts";
 
@@ -34,13 +36,18 @@ after(async () => {
 });
 
 /** Runs a local command as the plugin does: input on stdin, nothing secret in its environment. */
-function run(script: string, input: object, by: TestKey = key): Promise<Record<string, unknown>> {
+function run(
+  script: string,
+  input: object,
+  by: TestKey = key,
+  environment: Record<string, string> = {},
+): Promise<Record<string, unknown>> {
   const target = { endpoint: "http://nyc3.spaces.test", region: "nyc3", bucket, ...by };
   return new Promise((resolve, reject) => {
     const child = execFile(
       "sh",
       ["local-commands/run.sh", `local-commands/${script}`],
-      { cwd: repository, env: { ...process.env, HTTP_PROXY: `http://127.0.0.1:${spaces.port}` } },
+      { cwd: repository, env: { ...process.env, HTTP_PROXY: `http://127.0.0.1:${spaces.port}`, ...environment } },
       (error, stdout, stderr) => (error ? reject(new Error(stderr)) : resolve(JSON.parse(stdout))),
     );
     child.stdin?.end(JSON.stringify({ spaces: target, ...input }));
@@ -50,17 +57,52 @@ function run(script: string, input: object, by: TestKey = key): Promise<Record<s
 const keysNow = async () =>
   ((await full.send(new ListObjectsV2Command({ Bucket: bucket }))).Contents ?? []).map((object) => object.Key);
 
-test("a file is put once, with its type and ACL", async () => {
+test("an artifact is put once, with its type and ACL", async () => {
   const path = join(folder, "a.tar.gz");
   await writeFile(path, Buffer.alloc(3_000_000, "a"));
-  const object = { key: "sites/a/1.tar.gz", path, acl: "private" };
-  assert.deepEqual(await run("put-object.ts", { object }), { sent: 1 });
-  assert.deepEqual(await run("put-object.ts", { object }), { sent: 0 });
-  const head = await full.send(new HeadObjectCommand({ Bucket: bucket, Key: object.key }));
+  const asBuilt = { sha256: "1", size: 3_000_000, digest: "d" };
+  const input = { slug: "a", version: "1.0.0", artifact: { ...asBuilt, path } };
+  assert.deepEqual(await run("put-artifact.ts", input), { artifact: asBuilt, sent: 1 });
+  assert.deepEqual(await run("put-artifact.ts", input), { artifact: asBuilt, sent: 0 });
+  const head = await full.send(new HeadObjectCommand({ Bucket: bucket, Key: "sites/a/1.tar.gz" }));
   assert.equal(head.ContentType, "application/gzip");
   assert.equal(head.ContentLength, 3_000_000);
   await writeFile(path, "b");
-  assert.deepEqual(await run("put-object.ts", { object }), { sent: 1 });
+  assert.equal((await run("put-artifact.ts", input)).sent, 1);
+});
+
+test("an artifact is not put as long as the server could not install it, and gets the wheels that were fetched", async () => {
+  const tree = join(folder, "lacking");
+  await mkdir(join(tree, "api"), { recursive: true });
+  const requirement = "alpha==1.0";
+  const changed = { XDG_CACHE_HOME: await ownCache(folder) };
+  await writeFile(join(tree, "api/requirements.txt"), `${requirement}\n`);
+  const path = join(folder, "lacking.tar.gz");
+  const asBuilt = { ...(await packFolder(tree, await readFolder(tree), path, "lacking")), digest: "d" };
+  const server = { python: "3.13", platforms: ["musllinux_1_2_x86_64"] };
+  const python = { services: [{ name: "api", carried: ["base"] }], server, fetchWheels: false };
+  const input = { slug: "lacking", version: "1.0.0", artifact: { ...asBuilt, path }, python };
+  await assert.rejects(run("put-artifact.ts", input, key, changed), (error: Error) => {
+    assert.match(error.message, new RegExp(`^lacking 1\\.0\\.0: the service "api" .*lacks ${requirement}`));
+    return true;
+  });
+  assert.ok(!(await keysNow()).some((key) => key?.startsWith("sites/lacking/")));
+
+  const wheel = `${requirement.replace("==", "-")}-py3-none-any.whl`;
+  const index = await startIndex(folder, [wheel]);
+  const fetching = { ...input, python: { ...python, fetchWheels: true } };
+  const put = await run("put-artifact.ts", fetching, key, { ...changed, PIP_INDEX_URL: index.url });
+  const artifact = put.artifact as { sha256: string; size: number };
+  assert.notEqual(artifact.sha256, asBuilt.sha256);
+  const object = await full.send(
+    new GetObjectCommand({ Bucket: bucket, Key: `sites/lacking/${artifact.sha256}.tar.gz` }),
+  );
+  const packed = join(folder, "put.tar.gz");
+  await writeFile(packed, (await object.Body?.transformToByteArray()) ?? "");
+  assert.equal(await hashFile(packed), artifact.sha256);
+  const paths = (await readArchive(packed, { topFolder: "lacking" })).map((entry) => entry.path);
+  assert.deepEqual(paths.slice(-2), [`lacking/api/chillbox-wheels/${wheel}`, "lacking/api/requirements.txt"]);
+  await run("remove-objects.ts", { prefixes: ["sites/lacking/"] });
 });
 
 test("immutable files are public and may be kept for ever; the mark is not public", async () => {
@@ -95,8 +137,9 @@ test("a refusal says what Spaces answered, and shows no secret", async () => {
   const reader = spaces.key([{ bucket, permission: "read" }]);
   const path = join(folder, "c");
   await writeFile(path, "c");
-  await assert.rejects(run("put-object.ts", { object: { key: "c", path, acl: "private" } }, reader), (error: Error) => {
-    assert.match(error.message, /^Putting c into mine failed: Spaces answered 403 AccessDenied/);
+  const artifact = { path, sha256: "c", size: 1, digest: "d" };
+  await assert.rejects(run("put-artifact.ts", { slug: "c", version: "1.0.0", artifact }, reader), (error: Error) => {
+    assert.match(error.message, /^Putting sites\/c\/c\.tar\.gz into mine failed: Spaces answered 403 AccessDenied/);
     assert.ok(!error.message.includes(reader.secretKey));
     return true;
   });

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SiteStatus, Status } from "../../cli/status.ts";
+import { buildImage } from "../../image/build.ts";
+import { pythonOf } from "../../toolchain/tools/server-wheels.ts";
 import { type Said, TestServer } from "./server.ts";
 
 /** One server for all tests of this file, in their order: made, given sites, attacked, restarted. */
@@ -44,6 +47,31 @@ def create_app():
         return [b"${word}\\n"]
     return application
 `;
+}
+
+const asgi = `
+import packaging
+def create_app():
+    async def application(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": f"async, packaging {packaging.__version__}\\n".encode()})
+    return application
+`;
+
+/** A wheel of one package that knows its version. */
+function makeWheel(path: string, name: string, version: string): void {
+  const script = `
+import sys, zipfile
+path, name, version = sys.argv[1:]
+info = f"{name}-{version}.dist-info"
+with zipfile.ZipFile(path, "w") as wheel:
+    wheel.writestr(f"{name}/__init__.py", f"__version__ = '{version}'\\n")
+    wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    wheel.writestr(f"{info}/RECORD", "")
+`;
+  execFileSync("python3", ["-c", script, path, name, version]);
 }
 
 function withService(slug: string, port: number): Record<string, unknown> {
@@ -117,6 +145,9 @@ test("enrol runs the first boot, makes the keys, and says what the server is", {
   assert.match(publicKey, /^-----BEGIN PUBLIC KEY-----\n[^-]+-----END PUBLIC KEY-----\n$/);
   assert.match(python, /^3\.\d+$/);
   assert.match(platforms[0], /^m(any|usl)linux_\d+_\d+_x86_64$/);
+  // Set-up has fetched packages for a server that says this.
+  const manifest = readFileSync(join(dirname((await buildImage()).path), "manifest.json"), "utf8");
+  assert.deepEqual({ python, platforms }, pythonOf(JSON.parse(manifest)));
   assert.match(openssl, /^3\./);
   assert.equal(changed, true);
 });
@@ -217,6 +248,25 @@ test("a Python site is installed with its own user, environment and folders", { 
   assert.match(environment, /\|PORT=8101\|/);
   assert.doesNotMatch(environment, /SSH|DOAS|secret/);
   assert.equal(await root(`awk '/^Uid/ { print $2 }' /proc/${pid}/status`), await root("id -u app"));
+});
+
+test("an ASGI service runs on the uvicorn that chillbox carries, with its own packages first", {
+  timeout: 60_000,
+}, async () => {
+  const site = tree("async", "static", asgi);
+  writeFileSync(join(site, "api/requirements.txt"), "packaging==99.0\n");
+  mkdirSync(join(site, "api/chillbox-wheels"));
+  makeWheel(join(site, "api/chillbox-wheels/packaging-99.0-py3-none-any.whl"), "packaging", "99.0");
+  const changes = withService("async", 8102);
+  const [service] = changes.services as object[];
+  const services = [{ ...service, workerClass: "uvicorn.workers.UvicornWorker" }];
+  await install(await server.manifest("async", site, { ...changes, services }));
+  assert.equal(await get("async.test", "/api/"), "async, packaging 99.0");
+  const venv = "/var/lib/chillbox/sites/app/current/venv/api";
+  const seen =
+    "import gunicorn, pkg_resources, importlib.util as u; print([n for n in ('uvicorn', 'flask') if u.find_spec(n)])";
+  assert.equal(await root(`s6-setuidgid app ${venv}/bin/python -W ignore -c "${seen}"`), "[]");
+  assert.equal((await server.ssh("doas chillbox-site remove", { slug: "async" })).code, 0);
 });
 
 test("a new version replaces the old one without a failed request", { timeout: 60_000 }, async () => {

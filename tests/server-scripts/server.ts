@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,9 +9,10 @@ import { buildImage } from "../../image/build.ts";
 import { packFolder, readFolder, sha256 } from "../../lib/archive.ts";
 import { sealEnvelope } from "../../lib/envelope.ts";
 import { renderFirstBoot } from "../../lib/first-boot.ts";
+import type { ServerPython } from "../../lib/pip.ts";
 import { packServerScripts } from "../../lib/server-scripts.ts";
 import { renderUserData } from "../../lib/user-data.ts";
-import { wheelsFolder } from "../../lib/wheels.ts";
+import { carriedDigest, carriedWheels } from "../../lib/wheels.ts";
 import { TestHost } from "../image/host.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
@@ -30,6 +31,7 @@ export class TestServer {
   readonly files = this.host.path("files");
   #children: ChildProcess[] = [];
   #hostKey = "";
+  #python: ServerPython = { python: "", platforms: [] };
   #envelope = { key: "", sha256: "" };
 
   get hostKeys(): string[] {
@@ -67,7 +69,13 @@ export class TestServer {
   ): Promise<Said> {
     const input = await this.#playbookInput(name, inputChanges);
     const said = await this.run(playbookWords(name), { ...input, ...changes });
-    if (name === "enrol" && said.code === 0) this.#hostKey = JSON.parse(said.out).hostKey;
+    if (name === "enrol" && said.code === 0) {
+      const { hostKey, python, platforms } = JSON.parse(said.out);
+      this.#hostKey = hostKey;
+      this.#python = { python, platforms };
+      // Here, because the namespace that playbooks run in has no way out.
+      await carriedWheels({ repository, server: this.#python });
+    }
     return said;
   }
 
@@ -103,7 +111,9 @@ export class TestServer {
 
   /** Runs a command on the server as the admin user. */
   async ssh(command: string, input: unknown = ""): Promise<Said> {
-    writeFileSync(this.host.path("hosts"), `${this.host.address} ${this.#hostKey}\n`);
+    // Another ssh may be reading it just now.
+    writeFileSync(this.host.path("hosts.new"), `${this.host.address} ${this.#hostKey}\n`);
+    renameSync(this.host.path("hosts.new"), this.host.path("hosts"));
     const options = [
       `UserKnownHostsFile=${this.host.path("hosts")}`,
       "BatchMode=yes",
@@ -173,7 +183,8 @@ export class TestServer {
     return {
       hostKey: this.#hostKey,
       scripts: await packServerScripts(join(repository, "server-scripts"), this.host.path("scripts")),
-      wheels: { path: await wheelsFolder(join(repository, "server-scripts/python/requirements.txt")) },
+      python: this.#python,
+      wheels: await carriedDigest(repository),
       spaces: {
         endpoint: `http://${gateway}`,
         region: "nyc3",

@@ -102,7 +102,6 @@ const later: [string, object, RegExp][] = [
     { workers: [{ name: "w", lang: "python-worker", handler: "w", "run-cmd": "rq worker" }] },
     /"workers" is not/,
   ],
-  ["env.cmd", { env: [{ name: "A", cmd: "date" }] }, /"env\[0\]\.cmd" \(of A\) is not/],
   ["chill", { services: [{ ...python, lang: "chill" }] }, /"services\[0\]\.lang" "chill" \(of api\) is not/],
   [
     "secrets",

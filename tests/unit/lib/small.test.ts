@@ -94,9 +94,14 @@ test("the server scripts' archive depends on their content alone", async () => {
 test("the wheels' folder follows from the list of wheels", async () => {
   const requirements = join(folder, "requirements.txt");
   await writeFile(requirements, "a==1\n");
-  const path = await wheelsFolder(requirements, { XDG_CACHE_HOME: "/cache" });
+  const path = await wheelsFolder(requirements, undefined, { XDG_CACHE_HOME: "/cache" });
   assert.match(path, /^\/cache\/chillbox\/wheels\/[0-9a-f]{16}$/);
-  assert.match(await wheelsFolder(requirements, { HOME: "/h" }), /^\/h\/\.cache\/chillbox\/wheels\//);
+  const server = { python: "3.13", platforms: ["musllinux_1_2_x86_64", "musllinux_1_1_x86_64"] };
+  assert.equal(
+    await wheelsFolder(requirements, server, { XDG_CACHE_HOME: "/cache" }),
+    `${path}-cp313-musllinux_1_2_x86_64`,
+  );
+  assert.match(await wheelsFolder(requirements, undefined, { HOME: "/h" }), /^\/h\/\.cache\/chillbox\/wheels\//);
 });
 
 test("names are sorted into zones", () => {
