@@ -114,7 +114,7 @@ function siteRow(site: SiteStatus): string[] {
     `${site.release}${site.pin ? " (pinned)" : ""}`,
     time(site.since),
     site.certificate ? `until ${site.certificate.expires?.slice(0, 10) ?? "?"}` : "none",
-    site.services.map((service) => `${service.name} ${stateOf(service)}`).join(", ") || "-",
+    site.services.map((service) => `${shownName(service)} ${stateOf(service)}`).join(", ") || "-",
     last ? `${last.result ?? ""} ${last.to === "-" ? last.from : last.to} by ${last.by}` : "-",
   ];
 }
@@ -131,7 +131,7 @@ function notesOf(site: SiteStatus, now: number): string[] {
     .filter((service) => !(service.up && service.ready))
     .map(
       (service) =>
-        `${site.slug} ${service.name} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
+        `${site.slug} ${shownName(service)} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
     );
   return [...pinned, ...certificateNotes(site, now), ...failing];
 }
@@ -143,6 +143,11 @@ function certificateNotes({ slug, certificate }: SiteStatus, now: number): strin
   const days = Math.floor((Date.parse(expires) - now) / 86_400_000);
   if (days < 0) return [`${slug}'s certificate ended at ${time(expires)}.`];
   return days < EXPIRES_SOON ? [`${slug}'s certificate ends in ${days} d, at ${time(expires)}.`] : [];
+}
+
+/** What people call it. No service of a site file has a capital letter. */
+function shownName({ name }: ServiceStatus): string {
+  return { _redis: "Redis", _cron: "Cron" }[name] ?? name;
 }
 
 /** In words: whether a service runs, else why not. */

@@ -1,7 +1,9 @@
 import { sha256 } from "./archive.ts";
+import { renderCrontab } from "./crontab.ts";
 import { artifactKey } from "./names.ts";
 import { adoptNginx } from "./nginx-adopt.ts";
 import { checkNginx, checkSameShape } from "./nginx-template.ts";
+import { renderRedis } from "./redis.ts";
 import type { Release } from "./release.ts";
 import { type ChillService, renderChill } from "./services/chill.ts";
 import { type PythonService, renderPython } from "./services/python.ts";
@@ -36,6 +38,11 @@ export interface RenderedSite {
   /** Rendered text of the site's nginx.conf. */
   readonly nginx: string;
   readonly services: readonly ManifestService[];
+  /** Directives of the site's own Redis, if it has one. */
+  readonly redis?: Readonly<Record<string, string>>;
+  /** Its lines with known variables replaced, and the variables of what they run. */
+  readonly crontab: readonly string[];
+  readonly crontabEnvironment?: Readonly<Record<string, string>>;
 }
 
 /** What `chillbox-site install` reads on stdin. */
@@ -87,9 +94,9 @@ export function siteVariables(site: SiteFile, version: string, surroundings: Sit
 }
 
 /**
- * Renders a site's nginx configuration and its services' environments.
- * @throws UserError for a name in the template that nobody defines, a template that wants what is not the site's, or a service without
- * a usable port
+ * Renders a site's nginx configuration, its services' environments, its crontab and what its Redis is told.
+ * @throws UserError for a name in the template that nobody defines, a template that wants what is not the site's, a service without a
+ * usable port, or a crontab line that cannot be run
  */
 export function renderSite(site: SiteFile, release: Release, surroundings: SiteSurroundings): RenderedSite {
   const variables = siteVariables(site, release.version, surroundings);
@@ -101,7 +108,15 @@ export function renderSite(site: SiteFile, release: Release, surroundings: SiteS
     domains: site.domains,
     nginx: renderNginx(site, release, variables, surroundings, services),
     services,
+    ...(site.redis === undefined ? {} : { redis: renderRedis(site.redis) }),
+    ...renderCron(site, variables),
   };
+}
+
+/** Cron's runs get every variable that the site's lines may use. */
+function renderCron(site: SiteFile, variables: Variables): Pick<RenderedSite, "crontab" | "crontabEnvironment"> {
+  const crontab = renderCrontab(site.crontab ?? [], variables, `${site.slug}.site.json`);
+  return crontab.length === 0 ? { crontab } : { crontab, crontabEnvironment: Object.fromEntries(variables) };
 }
 
 /** The manifest of a site for one server. */

@@ -3,7 +3,14 @@ import { basename, dirname, resolve } from "node:path";
 import { type JsonPath, type JsonSource, locateSyntaxError, type Position, readJsonSource } from "./json-source.ts";
 import { slugOfSiteFile } from "./names.ts";
 import { type AllowedCommands, allowCommand, commandsOf, isAllowed } from "./site-commands.ts";
-import { otherProblems, type RawSiteFile, type SiteProblem, schemaProblems, unknownKeys } from "./site-problems.ts";
+import {
+  otherProblems,
+  type RawSiteFile,
+  type SiteProblem,
+  schemaProblems,
+  unknownKeys,
+  withoutEffect,
+} from "./site-problems.ts";
 import { UserError } from "./user-error.ts";
 
 /** A problem and where it stands in its file. */
@@ -78,7 +85,7 @@ async function checkContent({ file, content, source, problems }: ReadFile, allow
   const found = [...(await schemaProblems(content))];
   if (found.length === 0) {
     const raw = content as RawSiteFile;
-    found.push(...otherProblems(raw), ...(await releaseProblems(file, raw.release)));
+    found.push(...otherProblems(raw), ...withoutEffect(raw), ...(await releaseProblems(file, raw.release)));
     found.push(...permissionsLacking(file, raw, allowed));
   }
   found.push(...(await unknownKeys(content)));

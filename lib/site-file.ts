@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { sha256 } from "./archive.ts";
 import { isSiteFile, slugOfSiteFile } from "./names.ts";
+import type { RedisDirectives } from "./redis.ts";
 import {
   otherProblems,
   problemLine,
@@ -11,6 +12,7 @@ import {
   schemaPath,
   schemaProblems,
   unknownKeys,
+  withoutEffect,
 } from "./site-problems.ts";
 import { UserError } from "./user-error.ts";
 
@@ -70,6 +72,10 @@ export interface SiteFile {
   readonly env: readonly EnvEntry[];
   readonly services: readonly ServiceEntry[];
   readonly workers: readonly WorkerEntry[];
+  /** As written: see `crontab.ts`. */
+  readonly crontab?: readonly string[];
+  /** Directives of its own Redis, if it has one. */
+  readonly redis?: RedisDirectives;
   /** About keys without effect: nothing fails because of them. */
   readonly warnings: readonly string[];
 }
@@ -131,7 +137,9 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
     ),
     services: (raw.services ?? []) as ServiceEntry[],
     workers: (raw.workers ?? []) as WorkerEntry[],
-    warnings: (await unknownKeys(content)).map((each) => `${file}: ${problemLine(each)}`),
+    ...(raw.crontab === undefined ? {} : { crontab: raw.crontab }),
+    ...(raw.redis === undefined ? {} : { redis: raw.redis }),
+    warnings: [...(await unknownKeys(content)), ...withoutEffect(raw)].map((each) => `${file}: ${problemLine(each)}`),
   };
 }
 

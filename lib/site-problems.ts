@@ -2,8 +2,10 @@ import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ErrorObject, ValidateFunction } from "ajv";
+import { crontabProblems } from "./crontab.ts";
 import type { JsonPath } from "./json-source.ts";
 import { closest } from "./names.ts";
+import { type RedisDirectives, redisProblems } from "./redis.ts";
 
 /** Something in a site file that a person should mend. */
 export interface SiteProblem {
@@ -28,7 +30,7 @@ export interface RawSiteFile {
   readonly version?: string;
   readonly env?: readonly { name: string; value?: string; cmd?: string }[];
   readonly crontab?: readonly string[];
-  readonly redis?: object;
+  readonly redis?: RedisDirectives;
   readonly services?: readonly RawService[];
   readonly workers?: readonly RawWorker[];
 }
@@ -167,14 +169,13 @@ function pathOf(pointer: string, content: unknown): JsonPath {
 
 /** What the schema cannot say about a content that fits it. */
 export function otherProblems(raw: RawSiteFile): SiteProblem[] {
-  return [...notBuiltYet(raw), ...contradictions(raw)];
+  const redis = redisProblems(raw.redis ?? {}).filter(({ severity }) => severity === "error");
+  return [...notBuiltYet(raw), ...contradictions(raw), ...redis, ...crontabProblems(raw.crontab ?? [])];
 }
 
 /** Parts of the contract that chillbox cannot do yet. Refusing them beats a site that half works. */
 function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
   const found: [path: JsonPath, what: string][] = [];
-  if (raw.redis !== undefined) found.push([["redis"], "is"]);
-  if ((raw.crontab ?? []).length > 0) found.push([["crontab"], "is"]);
   for (const key of ["services", "workers"] as const) {
     for (const [index, { name, secrets_config }] of (raw[key] ?? []).entries()) {
       if (secrets_config !== undefined) found.push([[key, index, "secrets_config"], `(of ${name}) is`]);
@@ -187,6 +188,11 @@ function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
     what: `${what} not built yet; it comes in a later version`,
     fix: "Take it out to deploy the rest.",
   }));
+}
+
+/** What changes nothing: a site works without these keys, so they stop no deployment. */
+export function withoutEffect(raw: RawSiteFile): SiteProblem[] {
+  return redisProblems(raw.redis ?? {}).filter(({ severity }) => severity === "warning");
 }
 
 function contradictions(raw: RawSiteFile): SiteProblem[] {

@@ -21,10 +21,11 @@ check_neighbours() {
     | first(
         inputs as $b
         | ([$b.services[].port // empty]) as $ports | ([$b.domains[], $b.serverName]) as $domains
-        | ([$b | .slug as $s | .services[] | "\($s)-\(.name)"]) as $names
+        | def logs: .slug as $s | (.services[].name, "_redis", "_cron") | "\($s)-\(.)";
+          ([$b | logs]) as $names
         | [ ($a.services[] | select(.port != null and (.port | IN($ports[]))) | "port \(.port)"),
             ($a.domains[], $a.serverName | select(IN($domains[])) | "the name \(.)"),
-            ($a.services[] | "\($a.slug)-\(.name)" | select(IN($names[])) | "the log folder of \(.)") ]
+            ($a | logs | select(IN($names[])) | "the log folder of \(.)") ]
         | unique | select(length > 0) | "\($a.slug) wants what \($b.slug) already has: \(join(", "))")' "$@") || die "the other sites cannot be read"
   [ -z "$clash" ] || die "$clash. Change it in the site file of one of the two"
 }

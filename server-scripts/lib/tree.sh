@@ -116,9 +116,10 @@ copy_unit() {
   link_service "log+$1.$copy_log"
   [ ! -e "$SERVICES/$copy_name" ] || return 0
   rm -rf "${SERVICES:?}/$copy_name.new"
-  cp -R "$copy_from" "$SERVICES/$copy_name.new"
+  # With owners and modes, since data/private is for the unit's own user alone.
+  cp -Rp "$copy_from" "$SERVICES/$copy_name.new"
   [ -z "${4-}" ] || : >"$SERVICES/$copy_name.new/data/trial"
-  chmod -R go=rX "$SERVICES/$copy_name.new"
+  find "$SERVICES/$copy_name.new" -name private -prune -o -exec chmod go=rX {} +
   mv "$SERVICES/$copy_name.new" "$SERVICES/$copy_name"
 }
 

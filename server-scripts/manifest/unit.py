@@ -6,6 +6,7 @@ Beside s6's own files (run, finish, notification-fd, timeout-kill) the scripts r
   log        name of its log: /var/log/<slug>-<log>/
   socket     "name host port", if the socket holder keeps its port
   ready-ms   for how many milliseconds a candidate may take until it is ready, if not 30000
+  private/   files that only root and the unit's own user read: a configuration with a site's passwords
   first      there, if it is started before the others and replaced by stopping the old one (Redis)
   exclusive  there, if the old and the new one cannot run at the same time (workers, chill)
 """
@@ -17,13 +18,13 @@ import shlex
 def write(path, content, mode=0o644):
     """Writes a file whole; folders above it are made."""
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(content)
     os.chmod(path, mode)
 
 
-def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data=None, files=None):
-    """Writes the folder of a unit. marks: "first", "exclusive". data, files: names and texts of files in data/ and beside run."""
+def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data=None, files=None, private=None):
+    """Writes the folder of a unit. marks: "first", "exclusive". data, files, private: names and texts of files in data/, beside run, and in data/private/."""
     folder = f"{release}/services/{unit}"
     os.makedirs(f"{folder}/data")
     os.chmod(folder, 0o755)
@@ -38,6 +39,12 @@ def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data
         write(f"{folder}/data/{name}", content)
     for name, content in (files or {}).items():
         write(f"{folder}/{name}", content)
+    if private:
+        # Their group becomes that of the unit's user with the release's permissions.
+        os.mkdir(f"{folder}/data/private")
+        os.chmod(f"{folder}/data/private", 0o750)
+        for name, content in private.items():
+            write(f"{folder}/data/private/{name}", content, 0o640)
 
 
 def write_environment(release, service, variables):

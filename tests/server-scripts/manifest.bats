@@ -69,6 +69,14 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
 .services[0].environment["A B"] = ""|services\[0\].environment's name
 .services[0].environment.LD_PRELOAD = "x"|services\[0\].environment.LD_PRELOAD is the loader's
 .services[0].environment.A = 1|services\[0\].environment.A is not text
+.redis = []|redis is not an object
+.redis = {port: "1"}|redis.port is chillbox's own
+.redis = {loadmodule: "/x"}|redis.loadmodule is not for a site
+.redis = {maxmemory: 1}|redis.maxmemory is not text
+.redis = {"save\n": ""}|redis has 'save\\n', which is not of the form
+.crontab = "x"|crontab is not a list
+.crontab = ["# a remark", "* * * * 9 true"]|crontab\[1\]: the day of the week '9' is not
+.crontabEnvironment = {LD_PRELOAD: "x"}|crontab.environment.LD_PRELOAD is the loader's
 .services += [.services[0]]|services\[1\].name 'api' is there twice
 .services += [.services[0] * {name: "b"}]|services\[1\].port 8001 is also my-site's service api's
 TABLE
@@ -146,4 +154,39 @@ run_of() {
   grep -Fq 'CHILLBOX_FIT="2 0"' "$release/services/api/run"
   run grep -F -- --workers "$release/services/api/run"
   [ "$status" = 1 ]
+}
+
+@test "render writes a Redis whose instance says all that it depends on, and nothing that others may read" {
+  fake redis-server : && fake redis-cli :
+  for change in '.' '.release = "1.0.1+0123456789ab" | .version = "1.0.1" | .nginx = "server { }"' '.redis.maxmemory = "2mb"'; do
+    with ".redis = {maxmemory: \"1mb\", \"proc-title-template\": \"a \\\"b\\\"\"} | $change"
+    release=$BATS_TEST_TMPDIR/release.$((n += 1))
+    mkdir -p "$release/app/redis"
+    echo 'user default off' >"$release/app/redis/users.acl"
+    script chillbox-manifest render "$release" "$scripts" <"$manifest.changed"
+  done
+  unit=$BATS_TEST_TMPDIR/release.1/services/_redis
+  [ "$(cat "$unit/data/instance")" = "$(cat "$BATS_TEST_TMPDIR/release.2/services/_redis/data/instance")" ]
+  [ "$(cat "$unit/data/instance")" != "$(cat "$BATS_TEST_TMPDIR/release.3/services/_redis/data/instance")" ]
+  grep -Fqx 'proc-title-template "a \"b\""' "$unit/data/private/redis.conf"
+  grep -Fqx 'port "0"' "$unit/data/private/redis.conf"
+  grep -Fqx 'shutdown-on-sigterm "save"' "$unit/data/private/redis.conf"
+  [ "$(stat -c %a "$unit/data/private" "$unit"/data/private/* | xargs)" = '750 640 640' ]
+  grep -Fq 'exec env -i PATH=/usr/bin:/bin unshare -n s6-setuidgid _my-site setpriv --nnp sh data/run-redis' "$unit/run"
+  [ -e "$unit/data/first" ]
+  for file in run data/run-redis; do "${shell[@]}" -n "$unit/$file"; done
+}
+
+@test "render writes a crontab whose lines run as the site" {
+  with '.crontab = ["# a remark", "@daily echo \"$A\""] | .crontabEnvironment = {A: "b"}'
+  release=$BATS_TEST_TMPDIR/release
+  mkdir "$release"
+  script chillbox-manifest render "$release" "$scripts" <"$manifest.changed"
+  unit=$release/services/_cron
+  [ "$(cat "$unit/data/private/command.1")" = 'echo "$A"' ]
+  [ "$(cut -d ' ' -f 1-3,7 "$unit/data/private/schedule")" = '1 ,0, ,0, both' ]
+  [ "$(cat "$release/env/_cron/A" "$release/env/_cron/HOME")" = "b/var/lib/my-site/_cron" ]
+  [ -e "$unit/data/exclusive" ]
+  tr -d '\n' <"$unit/run" | grep -q 's6-setuidgid my-site setpriv --nnp.*s6-envdir.*run-crontab'
+  for file in run data/run-crontab; do "${shell[@]}" -n "$unit/$file"; done
 }

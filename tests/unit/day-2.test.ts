@@ -99,6 +99,13 @@ describe("status and log for a person", () => {
     assert.match(renderStatus({ ...status, sites: [] }), /\nNo sites\.\n$/);
   });
 
+  it("calls a site's Redis and cron what people call them", () => {
+    const [site] = status.sites;
+    const services = ["_redis", "_cron"].map((name) => ({ ...service, name }));
+    assert.ok(site);
+    assert.match(renderStatus({ ...status, sites: [{ ...site, services }] }), / Redis up 2 h, Cron up 2 h /);
+  });
+
   it("says of a service why it is not up", () => {
     const down = { ...service, up: false, ready: false, seconds: 1 };
     assert.equal(stateOf({ ...service, ready: false, seconds: 3 }), "starting for 3 s");

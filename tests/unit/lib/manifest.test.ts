@@ -74,6 +74,7 @@ test("the manifest of a site", () => {
     },
     serverName: "shop.test",
     domains: ["shop.test", "www.shop.test"],
+    crontab: [],
     by: "me@laptop",
     reason: "pulumi up",
   });
@@ -115,6 +116,16 @@ test("the manifest of a site", () => {
   ]);
 });
 
+test("a site with Redis and a crontab", () => {
+  const crontab = ["@hourly $SLUGNAME $HOME"];
+  const manifest = buildManifest({ ...parts, site: { ...site, redis: { port: 1, Save: "" }, crontab } });
+  assert.deepEqual(manifest.redis, { save: "" });
+  assert.deepEqual(manifest.crontab, ["@hourly shop $HOME"]);
+  const { SLUGNAME, VERSION, SERVER_NAME, S3_ENDPOINT_URL } = manifest.crontabEnvironment ?? {};
+  assert.deepEqual([SLUGNAME, VERSION, SERVER_NAME], ["shop", "1.2.3+build", "shop.test"]);
+  assert.equal(S3_ENDPOINT_URL, "http://nyc3.spaces.test");
+});
+
 test("what a site is decides its release, who deploys it and where does not", () => {
   const name = buildManifest(parts).release;
   const changed: [string, Partial<ManifestParts>, boolean][] = [
@@ -123,6 +134,8 @@ test("what a site is decides its release, who deploys it and where does not", ()
     ["domains", { site: { ...site, domains: ["shop.test"] } }, true],
     ["a variable in the template", { surroundings: { ...surroundings, immutableBucketHost: "x.test" } }, true],
     ["a service", { site: { ...site, services: [] } }, true],
+    ["its Redis", { site: { ...site, redis: {} } }, true],
+    ["its crontab", { site: { ...site, crontab: ["@daily true"] } }, true],
     ["the artifact", { release: { ...release, artifactDigest: "ce" } }, true],
     ["the artifact's bytes alone", { release: { ...release, artifactSha256: "ff" } }, false],
   ];

@@ -72,7 +72,27 @@ const mistakes: [what: string, from: string, to: string, problems: RegExp[]][] =
   ["a key twice", '"name": "Shop"', '"name": "a", "name": "b"', [/^2:16 error "name" is there twice.* Take one/]],
   ["another domain", '["shop.test"]', '["www.shop.test"]', [/^3:18 error "server_name" .* Add it there\.$/]],
   ["no release", '"./shop"', '"./shopp"', [/^4:14 error "release" is "\.\/shopp", but there is no folder or file \//]],
-  ["what comes later", '  "services"', '  "redis": {},\n  "services"', [/^7:3 error "redis" is not built yet/]],
+  [
+    "what comes later",
+    '  "services"',
+    '  "workers": [{"name": "w", "lang": "python-worker", "handler": "w", "run-cmd": "rq"}],\n  "services"',
+    [/^7:3 error "workers" is not built yet/],
+  ],
+  [
+    "what a Redis is told",
+    '  "services"',
+    '  "redis": {"port": 1, "save": "1 1",\n  "LoadModule": "/x.so"},\n  "services"',
+    [
+      /^7:13 warning "redis\.port" is chillbox's own; it has no effect/,
+      /^8:3 error "redis\.LoadModule" lets Redis read or run/,
+    ],
+  ],
+  [
+    "a line of the crontab",
+    '  "services"',
+    '  "crontab": ["@daily true",\n  "* 25 * * * true"],\n  "services"',
+    [/^8:3 error "crontab\[1\]" has "25" for the hour\. Write numbers from 0 to 23\.$/],
+  ],
   ["a lost comma", '"Shop",', '"Shop"', [/^3:3 error the file is not valid JSON: Expected ',' or '}'/]],
   ["a list instead of an object", lines.join("\n"), "[]", [/^1:1 error the file is \[\]; it should be of type object/]],
   ["nothing", lines.join("\n"), "null", [/^1:1 error the file is null; it should be of type object/]],
