@@ -37,7 +37,7 @@ export class Site extends pulumi.ComponentResource {
   #uploadArtifact(name: string, args: SiteArgs): LocalScript<{ artifact: Artifact }> {
     const { site, release, storage, server, fetchWheels } = args;
     const bucket = storage.artifactBucket;
-    const services = pipServices(site.services);
+    const services = pipServices([...site.services, ...site.workers]);
     const python = services.length > 0 ? { services, server: serverPython(server.enrolled), fetchWheels } : undefined;
     return localScript(
       `${name}-artifact`,

@@ -195,7 +195,14 @@ wait_ready() {
     s6-svwait -U -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null && is_ready "$1"
     return
   fi
-  s6-svwait -u -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null || return 1
-  while [ "$(s6-svstat -o updownfor "$TREE/$1" 2>/dev/null)" = 0 ]; do sleep 0.1; done
-  is_up "$1"
+  wait_ready_until=$(($(date +%s) + wait_ready_ms / 1000))
+  while [ "$(date +%s)" -le "$wait_ready_until" ]; do
+    # Who is not wanted any more has failed for good.
+    case $(s6-svstat -o up,updownfor,wantedup "$TREE/$1" 2>/dev/null || echo false) in
+    'true 0 '* | 'false '*' true') sleep 0.1 ;;
+    'true '*) return 0 ;;
+    *) return 1 ;;
+    esac
+  done
+  return 1
 }
