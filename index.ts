@@ -138,6 +138,9 @@ async function prepare() {
     folder: settings.folders.sites,
     artifactsFolder: artifacts,
     surroundings: unknownSurroundings(known),
+    stack: settings.stack,
+    allowedCommands: settings.allowedCommands,
+    limits: settings.archiveLimits,
     log: (line) => console.error(line),
   });
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));

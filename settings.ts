@@ -1,8 +1,10 @@
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import type { ArchiveLimits } from "./lib/archive.ts";
 import { localCloudSettings } from "./lib/local-cloud-settings.ts";
 import { closest, domainPattern, providerEndpoint, regionEndpoint, resourceName, serverHostName } from "./lib/names.ts";
+import type { AllowedCommands } from "./lib/site-commands.ts";
 import { UserError } from "./lib/user-error.ts";
 
 /** Everything that config says, checked. Nothing else in the program reads `pulumi.Config`. */
@@ -33,6 +35,10 @@ export interface Settings {
     readonly keepReleases: number;
   };
   readonly techEmail: string;
+  /** Digests of the commands of site files that may run on the laptop, by slug. */
+  readonly allowedCommands: AllowedCommands;
+  /** Most that each archive of a release may hold. */
+  readonly archiveLimits: ArchiveLimits;
   readonly dns: { readonly manage: boolean; readonly zones: readonly string[] };
   /** Whether wheels that a release lacks are fetched on the laptop. */
   readonly fetchWheels: boolean;
@@ -64,6 +70,10 @@ const keys = [
   "manageDns",
   "dnsZones",
   "sitesFolder",
+  "allowedCommands",
+  "archiveBytes",
+  "archiveEntries",
+  "archiveRatio",
   "keepReleases",
   "fetchWheels",
   "forceDestroyBuckets",
@@ -126,6 +136,13 @@ export function readSettings(): Settings {
       keepReleases: check.integer("keepReleases", 1, 50),
     },
     techEmail: check.text("techEmail", /^[^\s@$]+@[^\s@$]+$/, "an e-mail address"),
+    allowedCommands: check.digests("allowedCommands"),
+    // The server has limits of its own, which are not for configuration.
+    archiveLimits: {
+      bytes: check.integer("archiveBytes", 1, 4_294_967_296),
+      entries: check.integer("archiveEntries", 1, 200_000),
+      ratio: check.integer("archiveRatio", 1, 100_000),
+    },
     dns: {
       manage: check.boolean("manageDns"),
       zones: check.list("dnsZones", (zone) => domainPattern.test(zone), "domains in lower case, such as example.com"),
@@ -205,7 +222,7 @@ class Checker {
   }
 
   list(key: Key, isGood: (item: string) => boolean, what: string): string[] {
-    const items = this.#readList(key);
+    const items = this.#readObject(key) ?? [];
     if (!Array.isArray(items)) {
       this.#complain(key, "is not a list", `a list of ${what}`);
       return [];
@@ -216,16 +233,29 @@ class Checker {
     return items as string[];
   }
 
+  /** A map of SHA-256 digests in hex, which chillbox itself has written. */
+  digests(key: Key): Record<string, string> {
+    const value = this.#readObject(key) ?? {};
+    const isMap = typeof value === "object" && !Array.isArray(value);
+    const isDigest = (text: unknown) => typeof text === "string" && /^[0-9a-f]{64}$/.test(text);
+    if (isMap && Object.values(value).every(isDigest)) return value as Record<string, string>;
+    this.#problems.push(
+      `${this.#config.name}:${key} is ${JSON.stringify(value)}; it should be a map of digests. Remove it with: pulumi config rm ${key}`,
+    );
+    return {};
+  }
+
   secret(key: Key): pulumi.Output<string> {
     if ((this.#config.get(key) ?? "") === "") this.#complain(key, "is missing", "the secret", ` --secret ${key}`);
     return pulumi.secret(this.#config.get(key) ?? "");
   }
 
-  #readList(key: Key): unknown {
+  /** `undefined` when it is not set, its text when it is no JSON. */
+  #readObject(key: Key): unknown {
     try {
-      return this.#config.getObject(key) ?? [];
+      return this.#config.getObject(key);
     } catch {
-      return undefined;
+      return this.#config.get(key);
     }
   }
 

@@ -1,11 +1,17 @@
-/** One figure: what was measured, each run's value, and the most that it should be. */
+/** One figure: what was measured, each run's value, and what it should be. */
 export interface Figure {
   readonly name: string;
-  readonly unit: "s" | "MB";
+  /** "x" is a ratio. */
+  readonly unit: "s" | "ms" | "MB" | "x" | "sites" | "requests";
   readonly values: readonly number[];
-  /** The figure to reach, in the same unit. */
-  readonly limit: number;
+  /** The figure to reach, in the same unit; without it the figure only explains others. */
+  readonly limit?: number;
+  /** Whether the figure to reach is the least or the most. Default: the most. */
+  readonly goal?: "least" | "most";
 }
+
+/** Takes a figure as soon as it is there. */
+export type Note = (figure: Figure) => void;
 
 /** Seconds that a piece of work takes. */
 export async function seconds(work: () => Promise<unknown>): Promise<number> {
@@ -29,19 +35,31 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
 }
 
+/** How many times one is the other, run by run: for two that took turns, so that a slow moment of the machine hits both. */
+export function ratios(ones: readonly number[], others: readonly number[]): number[] {
+  return ones.map((one, run) => one / (others[run] ?? Number.NaN));
+}
+
 /** A Markdown table of figures, as `docs/performance.md` shows it. */
 export function table(figures: readonly Figure[]): string {
   const rows = figures.map((figure) => {
-    const [low, high] = [Math.min(...figure.values), Math.max(...figure.values)];
-    const middle = median(figure.values);
-    const share = (middle / figure.limit).toFixed(2);
-    return `| ${figure.name} | ${show(middle, figure)} | ${show(low, figure)} - ${show(high, figure)} | ${figure.values.length} | ${figure.limit} ${figure.unit} | ${share} |`;
+    const { name, values, limit, goal = "most" } = figure;
+    const middle = median(values);
+    const range =
+      values.length === 1 ? "" : `${show(Math.min(...values), figure)} - ${show(Math.max(...values), figure)}`;
+    const toReach = limit === undefined ? "" : `at ${goal} ${show(limit, figure)}`;
+    const reached = limit === undefined ? "" : (goal === "most" ? middle <= limit : middle >= limit) ? "yes" : "no";
+    return `| ${name} | ${show(middle, figure)} | ${range} | ${values.length} | ${toReach} | ${reached} |`;
   });
-  return ["| what | median | range | runs | to reach | of it |", "| --- | --- | --- | --- | --- | --- |", ...rows].join(
-    "\n",
-  );
+  return [
+    "| what | median | range | runs | to reach | reached |",
+    "| --- | --- | --- | --- | --- | --- |",
+    ...rows,
+  ].join("\n");
 }
 
-function show(value: number, { unit }: Figure): string {
-  return `${unit === "MB" ? value.toFixed(0) : value.toFixed(2)} ${unit}`;
+/** A value with its unit: decimals where they tell something. */
+export function show(value: number, { unit }: Pick<Figure, "unit">): string {
+  const decimals = { s: 2, ms: value < 20 ? 1 : 0, MB: value < 100 ? 1 : 0, x: 2, sites: 0, requests: 0 }[unit];
+  return `${value.toFixed(decimals)} ${unit}`;
 }

@@ -14,7 +14,7 @@ const { SetRootResourceResponse } = require("@pulumi/pulumi/proto/engine_pb.js")
 const { Empty } = require("google-protobuf/google/protobuf/empty_pb.js");
 
 /**
- * Runs the program until it asks for its first resource, and ends it there.
+ * Runs the program as the language host does until it asks for its first resource, and ends it there.
  * @param folder of the project
  * @param config of the stack, decrypted: keys without the project's name, and what differs from the defaults in `Pulumi.yaml`
  * @returns seconds from the start of node to the first request for a resource other than the stack itself
@@ -24,6 +24,8 @@ export async function programStart(folder: string, config: Record<string, string
   const start = performance.now();
   const address = `127.0.0.1:${port}`;
   const run = join(folder, "node_modules/@pulumi/pulumi/cmd/run");
+  const plainStacks = join(folder, "toolchain/stand-ins/language-host/plain-stacks.mjs");
+  const first = ["--import", plainStacks, ...projectFile(folder).runtime.options.nodeargs.split(" ")];
   const options = [
     "--monitor",
     address,
@@ -36,7 +38,7 @@ export async function programStart(folder: string, config: Record<string, string
     "--parallel",
     "4",
   ];
-  const program = execa(process.execPath, [run, ...options, "--pwd", folder, folder], {
+  const program = execa(process.execPath, [...first, run, ...options, "--pwd", folder, folder], {
     cwd: folder,
     env: {
       PULUMI_CONFIG: JSON.stringify(withDefaults(folder, config)),
@@ -63,7 +65,7 @@ export async function programStart(folder: string, config: Record<string, string
 
 /** The engine fills in the defaults of `Pulumi.yaml`: text as it is, everything else as JSON. */
 function withDefaults(folder: string, config: Record<string, string>): Record<string, string> {
-  const { config: keys } = parse(readFileSync(join(folder, "Pulumi.yaml"), "utf8")) as ProjectFile;
+  const { config: keys } = projectFile(folder);
   const defaults = Object.entries(keys).filter(([, { default: value }]) => value !== undefined);
   const texts = defaults.map(([key, { default: value }]) => [
     key,
@@ -73,7 +75,12 @@ function withDefaults(folder: string, config: Record<string, string>): Record<st
   return Object.fromEntries(Object.entries(all).map(([key, value]) => [`chillbox:${key}`, value]));
 }
 
+function projectFile(folder: string): ProjectFile {
+  return parse(readFileSync(join(folder, "Pulumi.yaml"), "utf8")) as ProjectFile;
+}
+
 interface ProjectFile {
+  readonly runtime: { readonly options: { readonly nodeargs: string } };
   readonly config: Record<string, { readonly default?: unknown }>;
 }
 

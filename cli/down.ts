@@ -16,21 +16,26 @@ import {
   stackIsEmpty,
 } from "./pulumi.ts";
 import { removeSecrets } from "./stack-config.ts";
-import { removeDeadLocks } from "./state-locks.ts";
+import { aloneWithStack } from "./stack-lock.ts";
 
 /**
  * Removes everything of stack `local` and stops the local cloud. Tools and the image stay in the cache.
  * @param options.force throw it all away without Pulumi: see `throwAway`
- * @throws UserError when Pulumi could not remove something; the local cloud then goes on, so that it can be tried again
+ * @throws UserError when another command or Pulumi is at work on the stack, or Pulumi could not remove something; the local cloud then goes on, so that it can be tried again
  */
 export async function takeDown(options: { yes: boolean; force: boolean }): Promise<void> {
   const settings = localCloudSettings();
   process.chdir(settings.repository);
   checkRoot();
-  if (options.force) return throwAway(settings);
-  checkPassphrase(settings);
+  if (!options.force) checkPassphrase(settings);
+  await aloneWithStack(settings, "npm run down", () =>
+    options.force ? throwAway(settings) : takeApart(settings, options.yes),
+  );
+}
+
+async function takeApart(settings: LocalCloudSettings, yes: boolean): Promise<void> {
   const isEmpty = stackIsEmpty(settings);
-  if (!isEmpty) await removeResources(settings, options.yes);
+  if (!isEmpty) await removeResources(settings, yes);
   const stopped = await stopCloud(settings, say);
   say(stopped || !isEmpty ? "everything of stack local is gone" : "there was nothing to take down");
 }
@@ -38,10 +43,8 @@ export async function takeDown(options: { yes: boolean; force: boolean }): Promi
 /**
  * The local cloud's data, the stack's state and the secrets in its configuration go as they are. Needs neither the tools nor the
  * passphrase: it is the way out when one of them is gone.
- * @throws UserError when Pulumi is at work on the stack
  */
 async function throwAway(settings: LocalCloudSettings): Promise<void> {
-  await removeDeadLocks(settings.repository, stack);
   await resetCloud(settings, say);
   await removeState(settings);
   const hadSecrets = await removeSecrets(settings);
@@ -53,7 +56,6 @@ async function throwAway(settings: LocalCloudSettings): Promise<void> {
 async function removeResources(settings: LocalCloudSettings, yes: boolean): Promise<void> {
   const tools = await setUp({ needs: toRun, yes, settings });
   const pulumi = preparePulumi(settings, tools);
-  await removeDeadLocks(settings.repository, stack);
   if (await readCredentials(settings)) {
     await startCloud(settings, say, { versitygw: tools.versitygw?.path });
     await destroy(pulumi);

@@ -6,19 +6,21 @@ export interface LogsRequest {
   /** Slug and service have been checked: they need no quotes. */
   readonly slug: string;
   readonly service?: string;
-  readonly lines: number;
+  /** Default: 100, or with since all. */
+  readonly lines?: number;
+  /** As readSince gives it: it needs no quotes either. */
+  readonly since?: string;
   readonly follow?: boolean;
 }
 
 /** Prints the logs of a site; on a terminal without what it would take for commands. Returns the exit code of the server's command. */
-export async function printLogs({ stack, slug, service, lines, follow }: LogsRequest): Promise<number> {
-  const client = await openServer(stack);
-  const words = ["doas chillbox-logs", ...(follow ? ["-f"] : []), `-n ${lines}`, slug, ...(service ? [service] : [])];
+export async function printLogs(request: LogsRequest): Promise<number> {
+  const client = await openServer(request.stack);
   endWithReader();
   try {
-    const { channel, ended } = await execute(client, words.join(" "));
+    const { channel, ended } = await execute(client, commandFor(request));
     // Following ends with the command's input: when this process ends, however it ends.
-    if (!follow) channel.end();
+    if (!request.follow) channel.end();
     const show = process.stdout.isTTY ? plainText : (text: string) => text;
     channel.setEncoding("utf8").on("data", (text: string) => process.stdout.write(show(text)));
     channel.stderr.setEncoding("utf8").on("data", (text: string) => process.stderr.write(show(text)));
@@ -26,4 +28,14 @@ export async function printLogs({ stack, slug, service, lines, follow }: LogsReq
   } finally {
     client.end();
   }
+}
+
+/** The server's command, as its shell reads it. */
+export function commandFor({ slug, service, lines, since, follow }: LogsRequest): string {
+  const options = [
+    ...(follow ? ["-f"] : []),
+    ...(lines === undefined ? [] : [`-n ${lines}`]),
+    ...(since === undefined ? [] : [`--since ${since}`]),
+  ];
+  return ["doas chillbox-logs", ...options, slug, ...(service ? [service] : [])].join(" ");
 }

@@ -24,16 +24,25 @@ interface ProjectFile {
 export async function checkProject(settings: LocalCloudSettings): Promise<SiteFile[]> {
   const project = parse((await readIfThere(join(settings.repository, "Pulumi.yaml"))) ?? "") as ProjectFile;
   const config = await configOf(project, settings);
-  const { folders, server, techEmail, dns, spaces } = await withConfig(project, config, async () =>
-    (await import("../settings.ts")).readSettings(),
-  );
+  // As the program itself starts: see there.
+  await import("../toolchain/quick-start.mjs");
+  const read = await withConfig(project, config, async () => (await import("../settings.ts")).readSettings());
+  const { folders, server, techEmail, dns, spaces, allowedCommands, archiveLimits } = read;
   const surroundings = unknownSurroundings({
     serverName: server.name,
     techEmail,
     manageDns: dns.manage,
     s3Endpoint: spaces.endpoint,
   });
-  const sites = await checkSites({ folder: folders.sites, artifactsFolder: folders.artifacts, surroundings, log: say });
+  const sites = await checkSites({
+    folder: folders.sites,
+    artifactsFolder: folders.artifacts,
+    surroundings,
+    stack,
+    allowedCommands,
+    limits: archiveLimits,
+    log: say,
+  });
   return sites.map(({ site }) => site);
 }
 

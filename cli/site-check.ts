@@ -2,6 +2,7 @@ import { join, relative } from "node:path";
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { type CheckedSiteFile, checkSiteFiles, type LocatedProblem } from "../lib/site-check.ts";
 import { pathText, problemLine } from "../lib/site-problems.ts";
+import { readAllowedCommands } from "./site-allow.ts";
 import { listSiteFiles, sitesFolder } from "./sites-folder.ts";
 
 export interface CheckOptions {
@@ -14,7 +15,7 @@ export interface CheckOptions {
 /** Prints everything that is wrong with site files on stdout; the exit code is 1 if any of it is an error. */
 export async function checkAndPrint({ files, json }: CheckOptions): Promise<void> {
   const chosen = files.length > 0 ? files : await allSiteFiles();
-  const checked = await checkSiteFiles(chosen);
+  const checked = await checkSiteFiles(chosen, await readAllowedCommands(localCloudSettings()));
   process.stdout.write(json ? `${JSON.stringify(checked.map(forPrograms), undefined, 2)}\n` : forPeople(checked));
   if (checked.some(({ problems }) => problems.some(({ severity }) => severity === "error"))) process.exitCode = 1;
 }

@@ -3,11 +3,12 @@ import { resolve } from "node:path";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { isSiteFile } from "../lib/names.ts";
 import { UserError } from "../lib/user-error.ts";
+import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { readConfig, stackConfigFile } from "./stack-config.ts";
 
-/** Where the site files are: `sitesFolder` of stack `local`, or `sites/`. An absolute path. */
-export async function sitesFolder(settings: LocalCloudSettings): Promise<string> {
-  const { sitesFolder: configured } = await readConfig(stackConfigFile(settings));
+/** Where the site files are: `sitesFolder` of a stack, or `sites/`. An absolute path. */
+export async function sitesFolder(settings: LocalCloudSettings, stack = stackOfLocalCloud): Promise<string> {
+  const { sitesFolder: configured } = await readConfig(stackConfigFile(settings, stack));
   return resolve(settings.repository, typeof configured === "string" ? configured : "sites");
 }
 

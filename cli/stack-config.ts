@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, rename, rm } from "node:fs/promises";
+import { copyFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { parse, parseDocument, YAMLParseError } from "yaml";
+import { isMap, parse, parseDocument, YAMLMap, YAMLParseError } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
 import { type Credentials, readCredentials } from "../local-cloud/credentials.ts";
@@ -30,9 +30,9 @@ function secretConfig(credentials: Credentials): Record<string, string> {
   };
 }
 
-/** The stack's configuration file, as Pulumi names it. */
-export function stackConfigFile(settings: LocalCloudSettings): string {
-  return join(settings.repository, `Pulumi.${stack}.yaml`);
+/** A stack's configuration file, as Pulumi names it. */
+export function stackConfigFile(settings: LocalCloudSettings, name = stack): string {
+  return join(settings.repository, `Pulumi.${name}.yaml`);
 }
 
 /** Tells which secrets are in the stack's file. */
@@ -82,6 +82,27 @@ export async function readConfig(file: string): Promise<Record<string, unknown>>
   const text = await readIfThere(file);
   const entries = Object.entries(text === undefined ? {} : configIn(text, file));
   return Object.fromEntries(entries.map(([key, value]) => [key.replace(/^chillbox:/, ""), value]));
+}
+
+/**
+ * Writes one value into a map of a stack's file, which is made if it is missing; everything else in it stays as it is.
+ * @param key of the project, without the namespace
+ * @throws UserError when the file is no YAML, or the key is something else than a map
+ */
+export async function setInConfig(file: string, [key, name]: readonly [string, string], value: string): Promise<void> {
+  const text = (await readIfThere(file)) ?? "";
+  const { [`chillbox:${key}`]: map } = configIn(text, file) as Record<string, unknown>;
+  if (!isObject(map ?? {})) throw new UserError(`${file}: "chillbox:${key}" is no map. Remove it.`);
+  const document = parseDocument(text);
+  const path = ["config", `chillbox:${key}`];
+  // Keys without a value are no maps yet.
+  for (const part of [path.slice(0, 1), path]) if (!isMap(document.getIn(part))) document.setIn(part, new YAMLMap());
+  document.setIn([...path, name], value);
+  const mode = await stat(file).then(
+    (info) => info.mode & 0o777,
+    () => 0o644,
+  );
+  await writeIfChanged(file, document.toString(), mode);
 }
 
 /**

@@ -3,12 +3,21 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../lib/user-error.ts";
 
-/** What Pulumi writes into a lock of its state. */
-interface StateLock {
+/** Who holds a lock. Pulumi writes this into the locks of its state. */
+export interface LockHolder {
   readonly pid: number;
   readonly username: string;
   readonly hostname: string;
+  /** ISO 8601. */
   readonly timestamp: string;
+}
+
+/** A holder for people, such as `me@laptop, process 123, since 2026-01-01 00:00:00 UTC`. */
+export function holderText({ pid, username, hostname: host, timestamp }: LockHolder): string {
+  const since = Number.isNaN(Date.parse(timestamp))
+    ? timestamp
+    : `${new Date(timestamp).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  return `${username}@${host}, process ${pid}, since ${since}`;
 }
 
 /**
@@ -27,22 +36,22 @@ export async function removeDeadLocks(repository: string, stack: string): Promis
       continue;
     }
     throw new UserError(
-      `Stack ${stack} is locked by process ${lock.pid} of ${lock.username} on ${lock.hostname} since ${lock.timestamp}. Wait for it; if it is no more, remove ${path}.`,
+      `Stack ${stack} is being changed by Pulumi: ${holderText(lock)}. Wait until it has ended, then run the same command again. If it is no more, remove ${path}.`,
     );
   }
 }
 
 /** `undefined` for a lock that its writer did not finish. */
-async function readLock(path: string): Promise<StateLock | undefined> {
+async function readLock(path: string): Promise<LockHolder | undefined> {
   try {
-    return JSON.parse(await readFile(path, "utf8")) as StateLock;
+    return JSON.parse(await readFile(path, "utf8")) as LockHolder;
   } catch {
     return undefined;
   }
 }
 
-/** A process number may have been given to another program since. */
+/** A process number may have been given to another program since, and a killed process keeps its own until somebody asks for its end. */
 async function isPulumi(pid: number): Promise<boolean> {
-  const name = await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "");
-  return name.trim() === "pulumi";
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return /^\d+ \(pulumi\) [^ZX]/.test(stat);
 }

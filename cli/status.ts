@@ -27,6 +27,8 @@ export interface ServiceStatus {
   readonly exitCode: number;
   /** Name of the signal that ended it, or "NA". */
   readonly signal: string;
+  /** Whether it waits for a secrets file that is not on the server. */
+  readonly lacksSecrets: boolean;
   /** What it said last, when it is not ready. */
   readonly lastLine: string | null;
 }
@@ -39,6 +41,8 @@ export interface SiteStatus {
   readonly serverName: string;
   readonly domains: readonly string[];
   readonly releases: readonly string[];
+  /** null: the site is served on port 80 alone. expires: UTC, ISO 8601, or null when the file cannot be read. */
+  readonly certificate: { readonly file: string; readonly expires: string | null } | null;
   readonly pin: {
     readonly from: readonly string[];
     readonly since: string;
@@ -71,8 +75,14 @@ export interface Status {
   readonly sites: readonly SiteStatus[];
 }
 
-/** The status as tables for a person. */
-export function renderStatus({ server, sites }: Status): string {
+/** Days before its end at which a certificate needs a person: by then it was renewed, if that works. */
+const EXPIRES_SOON = 14;
+
+/**
+ * The status as tables for a person.
+ * @param now milliseconds since 1970
+ */
+export function renderStatus({ server, sites }: Status, now: number = Date.now()): string {
   const facts = [
     [
       "server",
@@ -85,9 +95,9 @@ export function renderStatus({ server, sites }: Status): string {
   ];
   const list =
     sites.length > 0
-      ? renderTable([["SITE", "RELEASE", "SINCE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
+      ? renderTable([["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
       : "No sites.\n";
-  const notes = sites.flatMap(notesOf).map((note) => `${note}\n`);
+  const notes = sites.flatMap((site) => notesOf(site, now)).map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -103,13 +113,14 @@ function siteRow(site: SiteStatus): string[] {
     site.slug,
     `${site.release}${site.pin ? " (pinned)" : ""}`,
     time(site.since),
+    site.certificate ? `until ${site.certificate.expires?.slice(0, 10) ?? "?"}` : "none",
     site.services.map((service) => `${service.name} ${stateOf(service)}`).join(", ") || "-",
     last ? `${last.result ?? ""} ${last.to === "-" ? last.from : last.to} by ${last.by}` : "-",
   ];
 }
 
-/** What needs a person: pins and services that are not up, with the reason. */
-function notesOf(site: SiteStatus): string[] {
+/** What needs a person: pins, certificates near their end, and services that are not up, with the reason. */
+function notesOf(site: SiteStatus, now: number): string[] {
   const { pin } = site;
   const pinned = pin
     ? [
@@ -122,11 +133,21 @@ function notesOf(site: SiteStatus): string[] {
       (service) =>
         `${site.slug} ${service.name} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
     );
-  return [...pinned, ...failing];
+  return [...pinned, ...certificateNotes(site, now), ...failing];
+}
+
+function certificateNotes({ slug, certificate }: SiteStatus, now: number): string[] {
+  if (!certificate) return [];
+  const { file, expires } = certificate;
+  if (expires === null) return [`${slug}'s certificate ${file} cannot be read.`];
+  const days = Math.floor((Date.parse(expires) - now) / 86_400_000);
+  if (days < 0) return [`${slug}'s certificate ended at ${time(expires)}.`];
+  return days < EXPIRES_SOON ? [`${slug}'s certificate ends in ${days} d, at ${time(expires)}.`] : [];
 }
 
 /** In words: whether a service runs, else why not. */
 export function stateOf(service: ServiceStatus): string {
+  if (service.lacksSecrets && !service.ready) return "waits for its secrets";
   if (service.up)
     return service.ready ? `up ${duration(service.seconds)}` : `starting for ${duration(service.seconds)}`;
   const cause =

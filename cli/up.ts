@@ -11,7 +11,7 @@ import { askSites, isPage, type SiteAnswer } from "./ask-sites.ts";
 import { checkProject } from "./project-check.ts";
 import { checkPassphrase, preparePulumi, runPulumi, stack } from "./pulumi.ts";
 import { ensureStackConfig } from "./stack-config.ts";
-import { removeDeadLocks } from "./state-locks.ts";
+import { aloneWithStack } from "./stack-lock.ts";
 
 /**
  * From whatever there is to pages that answer: tools, local cloud, `pulumi up` of stack `local`, one request to each site.
@@ -26,17 +26,23 @@ export async function bringUp(options: { yes: boolean; pulumiArguments: readonly
   checkPassphrase(settings);
   await checkBeforeChanges(settings, options.yes);
   const sites = await checkProject(settings);
+  await aloneWithStack(settings, "npm run up", () => deploy(settings, options));
+  report(await askSites(settings, sites));
+}
+
+async function deploy(
+  settings: LocalCloudSettings,
+  options: { yes: boolean; pulumiArguments: readonly string[] },
+): Promise<void> {
   const tools = await setUp({ needs: toRun, yes: options.yes, settings });
   await startCloud(settings, say, { versitygw: tools.versitygw?.path });
   const pulumi = preparePulumi(settings, tools);
-  await removeDeadLocks(settings.repository, stack);
   await ensureStackConfig(pulumi);
   await runPulumi(
     pulumi,
     ["up", "--stack", stack, "--yes", "--skip-preview", ...options.pulumiArguments],
     "Its messages are above. Mend the cause and run the same command again: what was made stays and is not made twice.",
   );
-  report(await askSites(settings, sites));
 }
 
 /** What the local cloud would refuse, asked before anything of the project is written; where it runs already it has asked itself. */

@@ -57,7 +57,7 @@ export class Site extends pulumi.ComponentResource {
           ...(python ? { python } : {}),
           prefixes: [`sites/${site.slug}/`],
         },
-        showsProgress: true,
+        showsProgress: fetchWheels,
       },
       { parent: this, ...storage.deletedWith(bucket) },
     );

@@ -1,5 +1,6 @@
 import { sha256 } from "./archive.ts";
 import { artifactKey } from "./names.ts";
+import { adoptNginx } from "./nginx-adopt.ts";
 import { checkNginx, checkSameShape } from "./nginx-template.ts";
 import type { Release } from "./release.ts";
 import { type ChillService, renderChill } from "./services/chill.ts";
@@ -164,8 +165,9 @@ function renderNginx(
     ports: withPort(services).map(({ port }) => port),
     bucketHosts: [new URL(s3Endpoint).host, immutableBucketHost],
   };
-  checkNginx(nginx, own, templateName);
-  return nginx;
+  const adopted = adoptNginx(nginx, own);
+  checkNginx(adopted, own, templateName);
+  return adopted;
 }
 
 function builtInVariables(site: SiteFile, version: string, surroundings: SiteSurroundings): [string, string][] {

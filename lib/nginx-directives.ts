@@ -2,9 +2,10 @@
 export const plainDirectives: ReadonlySet<string> = new Set(
   `absolute_redirect add_header add_trailer aio allow auth_basic auth_delay autoindex autoindex_exact_size autoindex_format
   autoindex_localtime break charset charset_types chunked_transfer_encoding client_body_buffer_size client_body_timeout
-  client_max_body_size default_type deny directio empty_gif etag expires gunzip gzip gzip_buffers gzip_comp_level gzip_disable
-  gzip_http_version gzip_min_length gzip_proxied gzip_static gzip_types gzip_vary if_modified_since internal keepalive_disable
-  keepalive_requests keepalive_time keepalive_timeout limit_conn_dry_run limit_conn_log_level limit_conn_status limit_rate
+  client_header_buffer_size client_header_timeout client_max_body_size default_type deny directio empty_gif etag expires
+  gunzip gzip gzip_buffers gzip_comp_level gzip_disable gzip_http_version gzip_min_length gzip_proxied gzip_static gzip_types
+  gzip_vary if_modified_since ignore_invalid_headers internal keepalive_disable keepalive_requests keepalive_time
+  keepalive_timeout large_client_header_buffers limit_conn_dry_run limit_conn_log_level limit_conn_status limit_rate
   limit_rate_after limit_req_dry_run limit_req_log_level limit_req_status lingering_close lingering_time lingering_timeout
   log_not_found log_subrequest max_ranges mirror_request_body msie_padding msie_refresh open_file_cache open_file_cache_errors
   open_file_cache_min_uses open_file_cache_valid output_buffers override_charset port_in_redirect postpone_output
@@ -20,8 +21,9 @@ export const plainDirectives: ReadonlySet<string> = new Set(
   proxy_ssl_session_reuse proxy_ssl_verify proxy_ssl_verify_depth proxy_temp_file_write_size read_ahead real_ip_header
   real_ip_recursive recursive_error_pages referer_hash_bucket_size referer_hash_max_size reset_timedout_connection return
   rewrite_log satisfy secure_link secure_link_md5 secure_link_secret send_lowat send_timeout sendfile sendfile_max_chunk
-  server_name_in_redirect server_tokens set set_real_ip_from slice source_charset sub_filter sub_filter_last_modified
-  sub_filter_once sub_filter_types tcp_nodelay tcp_nopush types_hash_bucket_size types_hash_max_size underscores_in_headers
+  server_name_in_redirect server_tokens set set_real_ip_from slice source_charset ssi ssi_last_modified ssi_min_file_chunk
+  ssi_silent_errors ssi_types ssi_value_length sub_filter sub_filter_last_modified sub_filter_once sub_filter_types
+  subrequest_output_buffer_size tcp_nodelay tcp_nopush types_hash_bucket_size types_hash_max_size underscores_in_headers
   uninitialized_variable_warn userid userid_domain userid_expires userid_flags userid_name userid_p3p userid_path
   userid_service valid_referers`
     .trim()

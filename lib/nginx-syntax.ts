@@ -3,6 +3,9 @@ export interface Word {
   readonly text: string;
   /** Written with quotes or a backslash. */
   readonly disguised: boolean;
+  /** Where it stands in the text, with its quotes: the first character's place, and the place behind the last. */
+  readonly start: number;
+  readonly end: number;
 }
 
 /** `name argument...;` or `name argument... { block }`. */
@@ -11,6 +14,8 @@ export interface Directive {
   readonly words: readonly Word[];
   /** Line of the name, from 1. */
   readonly line: number;
+  /** The place behind its ";" or its block's "}". */
+  readonly end: number;
   readonly block?: readonly Directive[];
 }
 
@@ -44,6 +49,14 @@ export function parseNginx(text: string): readonly Directive[] {
     throw new NginxSyntaxError(lineAt(text, odd.index), `the character U+${code} has no place here`);
   }
   return new Reader(text).block(0);
+}
+
+/** The directives of a text and of all blocks in it, in their order. */
+export function* everyDirective(directives: readonly Directive[]): Generator<Directive> {
+  for (const directive of directives) {
+    yield directive;
+    yield* everyDirective(directive.block ?? []);
+  }
 }
 
 function lineAt(text: string, position: number): number {
@@ -91,8 +104,9 @@ class Reader {
       if (next === ";" || next === "{") {
         if (name === undefined) this.#fail(`there is no directive before "${next}"`);
         this.#position += 1;
-        if (next === ";") return { name, words: rest, line };
-        return { name, words: rest, line, block: this.block(depth + 1) };
+        if (next === ";") return { name, words: rest, line, end: this.#position };
+        const block = this.block(depth + 1);
+        return { name, words: rest, line, block, end: this.#position };
       }
       words.push(next === '"' || next === "'" ? this.#quoted(next) : this.#bare());
     }
@@ -130,7 +144,7 @@ class Reader {
     if (!/[ \t\r\n;{)]/.test(this.#text[this.#position] ?? " ")) {
       this.#fail(`a quoted text is followed by "${this.#text[this.#position]}": put a blank or ";" between them`);
     }
-    return this.#word(this.#text.slice(start, end), true);
+    return this.#word(start - 1, this.#text.slice(start, end), true);
   }
 
   #bare(): Word {
@@ -154,13 +168,15 @@ class Reader {
       }
     }
     this.#position = end;
-    return this.#word(this.#text.slice(start, end), this.#text.slice(start, end).includes("\\"));
+    const raw = this.#text.slice(start, end);
+    return this.#word(start, raw, raw.includes("\\"));
   }
 
-  #word(raw: string, disguised: boolean): Word {
+  #word(start: number, raw: string, disguised: boolean): Word {
     if (Buffer.byteLength(raw) > maximumWord) this.#fail(`a word is longer than ${maximumWord} bytes`);
     const escapes: Record<string, string> = { t: "\t", r: "\r", n: "\n" };
-    return { text: raw.replace(/\\([\\"'trn])/g, (_, letter: string) => escapes[letter] ?? letter), disguised };
+    const text = raw.replace(/\\([\\"'trn])/g, (_, letter: string) => escapes[letter] ?? letter);
+    return { text, disguised, start, end: this.#position };
   }
 
   #fail(message: string): never {

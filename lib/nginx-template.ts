@@ -1,6 +1,8 @@
 import { plainDirectives, refusal, upstreamDirectives } from "./nginx-directives.ts";
+import { isOwnName, isOwnVariable, ownNameHint, ownVariableHint } from "./nginx-names.ts";
 import { leadsOut } from "./nginx-paths.ts";
 import { type Directive, NginxSyntaxError, parseNginx } from "./nginx-syntax.ts";
+import { checkVariables } from "./nginx-variables.ts";
 import { UserError } from "./user-error.ts";
 
 /** What is a site's own: all that its nginx configuration may name. */
@@ -29,16 +31,7 @@ type Rule = (words: readonly string[], place: Place) => string | undefined;
 
 const shownProblems = 20;
 const acmePath = "/.well-known/acme-challenge";
-/** First words of nginx's own variables and zones: a slug like these could take one over. */
-const takenSlugs = new Set(
-  `ancient arg args binary body bytes cache connection connections content cookie date document fastcgi geoip gzip host hostname
-  http https invalid is limit memcached modern msec msie nginx pid pipe proxy query realip realpath remote request scheme secure
-  sent server session slice ssl status tcpinfo time uid upstream uri`.split(/\s+/),
-);
-
-const takenSlugHint =
-  "has a name that all sites share, and the slug begins like names of nginx's own. Take it out, or name the site file otherwise";
-
+const mimeTypes = "/etc/nginx/mime.types";
 /**
  * Refuses a site's nginx configuration that names anything but the site's own: nginx is one process for all sites, and its
  * configuration can read and write files, reach ports and take over names. Everything that isn't known to be harmless is refused.
@@ -49,7 +42,9 @@ const takenSlugHint =
 export function checkNginx(text: string, own: OwnThings, file: string): void {
   const problems: string[] = [];
   const refuse = ({ name, line }: Directive, why: string) => problems.push(`${file}:${line}: "${name.text}" ${why}.`);
-  checkAll(parse(text, file), own, refuse);
+  const directives = parse(text, file);
+  checkVariables(directives, own.slug, refuse);
+  checkAll(directives, own, refuse);
   if (problems.length === 0) return;
   const shown = problems.slice(0, shownProblems);
   if (problems.length > shown.length) shown.push(`... and ${problems.length - shown.length} more.`);
@@ -94,13 +89,13 @@ function checkAll(directives: readonly Directive[], own: OwnThings, refuse: Plac
         checkServer(directive, server);
         break;
       case "upstream":
-        if (!isOwnName(words[0] ?? "", own)) refuse(directive, ownNameHint(words[0], own));
+        if (!isOwnName(words[0] ?? "", own.slug)) refuse(directive, ownNameHint(words[0], own.slug));
         checkUpstream(directive, own, refuse);
         break;
       case "map":
       case "geo":
       case "split_clients":
-        if (!isOwnVariable(words.at(-1) ?? "", own)) refuse(directive, ownVariableHint(words.at(-1), own));
+        if (!isOwnVariable(words.at(-1) ?? "", own.slug)) refuse(directive, ownVariableHint(words.at(-1), own.slug));
         checkTable(directive, refuse);
         break;
       case "limit_req_zone":
@@ -139,40 +134,11 @@ function isKnown(name: string): boolean {
 
 // Names that all sites share
 
-/** The slug, alone or with more behind "_", which no slug has. */
-function isOwnName(name: string, { slug }: OwnThings): boolean {
-  return !takenSlugs.has(slug) && (name === slug || (name.startsWith(`${slug}_`) && /^[a-z0-9_-]+$/.test(name)));
-}
-
-function ownNameHint(name: string | undefined, { slug }: OwnThings): string {
-  if (takenSlugs.has(slug)) return takenSlugHint;
-  return `has the name "${name}", which all sites share. Call it ${slug}_something`;
-}
-
-/** Hyphens of the slug are doubled underscores, so that "a-b" and "a" never have the same. */
-function isOwnVariable(name: string, { slug }: OwnThings): boolean {
-  const prefix = variablePrefix(slug);
-  return (
-    !takenSlugs.has(slug.split("-")[0] ?? "") &&
-    name.startsWith(prefix) &&
-    /^[a-z0-9][a-z0-9_]*$/i.test(name.slice(prefix.length))
-  );
-}
-
-function ownVariableHint(name: string | undefined, { slug }: OwnThings): string {
-  if (takenSlugs.has(slug.split("-")[0] ?? "")) return takenSlugHint;
-  return `sets the variable ${name}, which all sites share. Call it ${variablePrefix(slug)}something`;
-}
-
-function variablePrefix(slug: string): string {
-  return `$${slug.replaceAll("-", "__")}_`;
-}
-
 function zoneProblem(words: readonly string[], own: OwnThings): string | undefined {
   const zones = words.filter((word) => word.startsWith("zone="));
   const [, name, size] = /^zone=([^:]*):(\d{1,5}k|\d{1,2}m)$/.exec(zones[0] ?? "") ?? [];
   if (zones.length !== 1 || name === undefined || size === undefined) return "needs one zone=NAME:SIZE, such as 1m";
-  return isOwnName(name, own) ? sizeProblem(size) : ownNameHint(name, own);
+  return isOwnName(name, own.slug) ? sizeProblem(size) : ownNameHint(name, own.slug);
 }
 
 function sizeProblem(size: string): string | undefined {
@@ -250,7 +216,7 @@ const blocks: Record<string, (directive: Directive, place: Place) => void> = {
     checkBlock(directive, { ...place, kind: "location" });
   },
   types(directive, place) {
-    checkTable(directive, place.refuse, ["/etc/nginx/mime.types"]);
+    checkTable(directive, place.refuse, [mimeTypes]);
   },
 };
 
@@ -273,7 +239,7 @@ function checkBlock(directive: Directive, place: Place): void {
 const rules = new Map<string, Rule>(
   Object.entries({
     include: ([path, ...rest], { own, kind }) =>
-      path === certificatePath(own) && rest.length === 0 && kind === "server"
+      rest.length === 0 && ((path === certificatePath(own) && kind === "server") || path === mimeTypes)
         ? undefined
         : `reads a file of the server. Only ${certificatePath(own)} may be included, in a server block`,
     listen: (words) =>
@@ -285,7 +251,8 @@ const rules = new Map<string, Rule>(
       if (words.length > 0 && foreign === undefined) return undefined;
       return `has ${JSON.stringify(foreign ?? "")}, which is not in the site's domain_list. Add it there or take it out here`;
     },
-    root: filesProblem,
+    root: (words, place) =>
+      isChallengeRoot(words[0] ?? "", place.location) && words.length === 1 ? undefined : filesProblem(words, place),
     alias: (words, place) => filesProblem(words, place) ?? aliasProblem(words[0] ?? "", place),
     auth_basic_user_file: ([path = ""], { own }) => (isOwnFile(path, own) ? undefined : filesHint(path, own)),
     access_log: (words, place) => {
@@ -307,7 +274,8 @@ const rules = new Map<string, Rule>(
     limit_req: zoneOfOwn,
     limit_conn: (words, place) => zoneOfOwn([`zone=${words[0]}`], place),
     auth_request: ([path = ""]) => (path === "off" ? undefined : localProblem(path)),
-    auth_request_set: () => undefined,
+    auth_request_set: ([variable = ""], { own }) =>
+      isOwnVariable(variable, own.slug) ? undefined : ownVariableHint(variable, own.slug),
     mirror: ([path = ""]) => (path === "off" ? undefined : localProblem(path)),
     index: (words) => words.map((word) => localProblem(word.replace(/^(?!\/)/, "/"))).find(Boolean),
     try_files: (words) =>
@@ -326,7 +294,7 @@ function certificatePath({ slug }: OwnThings): string {
 
 function zoneOfOwn(words: readonly string[], { own }: Place): string | undefined {
   const zones = words.filter((word) => word.startsWith("zone=")).map((word) => word.slice(5));
-  return zones.length === 1 && isOwnName(zones[0] ?? "", own) ? undefined : ownNameHint(zones[0], own);
+  return zones.length === 1 && isOwnName(zones[0] ?? "", own.slug) ? undefined : ownNameHint(zones[0], own.slug);
 }
 
 // Files
@@ -336,6 +304,8 @@ function isPlainPath(path: string): boolean {
 }
 
 function isOwnFile(path: string, { slug }: OwnThings): boolean {
+  // In /srv/SLUG is nothing but "root".
+  if (path === `/srv/${slug}` || path === `/srv/${slug}/`) return true;
   const places = new RegExp(`^/(?:srv/${slug}/root|usr/local/src/${slug}/[A-Za-z][A-Za-z0-9_-]*/frozen)(?:/|$)`);
   return isPlainPath(path) && places.test(path);
 }
@@ -350,14 +320,19 @@ function filesHint(path: string | undefined, { slug }: OwnThings): string {
 function filesProblem(words: readonly string[], { own, location }: Place): string | undefined {
   const [path = "", ...rest] = words;
   if (rest.length === 0 && isOwnFile(path, own)) return undefined;
-  const forAcme = ["", "=", "^~"].includes(location?.[0] ?? "~") && `${location?.[1]}/`.startsWith(`${acmePath}/`);
-  if (
-    forAcme &&
-    [/^\/srv\/chillbox\/?$/, /^\/srv\/chillbox\/\.well-known\/acme-challenge\/?$/].some((own) => own.test(path))
-  ) {
-    return undefined;
-  }
-  return filesHint(path, own);
+  const isChallenge =
+    /^\/srv\/chillbox\/\.well-known\/acme-challenge\/?$/.test(path) && isBelow(location, `${acmePath}/`);
+  return isChallenge ? undefined : filesHint(path, own);
+}
+
+/** Below this root lie the certificate challenges, and what chillbox's own host serves. */
+function isChallengeRoot(path: string, location: Place["location"]): boolean {
+  return /^\/srv\/chillbox\/?$/.test(path) && isBelow(location, "/.well-known/");
+}
+
+function isBelow(location: Place["location"], folder: string): boolean {
+  const [modifier = "~", prefix = ""] = location ?? [];
+  return ["", "=", "^~"].includes(modifier) && `${prefix}/`.startsWith(folder);
 }
 
 /** `location /a { alias /b/; }` serves `/b/../x` for `/a../x`. */
@@ -431,10 +406,12 @@ function authorityHint(authority: string, { ports, bucketHosts }: OwnThings): st
 }
 
 function targetProblem(target: string, { own, upstreams }: Place): string | undefined {
-  const [, authority] = /^https?:\/\/([A-Za-z0-9._:-]+)(?:\/.*)?$/s.exec(target) ?? [];
+  // Both variables begin with "/", or with "?" for a visitor who asks for no path.
+  const [, authority] =
+    /^https?:\/\/([A-Za-z0-9._:-]+)(?:\/.*|\$(?:request_uri|uri)|\$\{(?:request_uri|uri)\})?$/s.exec(target) ?? [];
   if (authority === undefined) {
-    return `is ${JSON.stringify(target)}. Write http://HOST:PORT or https://HOST, with variables only behind the "/" that follows`;
+    return `is ${JSON.stringify(target)}. Write http://HOST:PORT or https://HOST, with variables only behind the "/" that follows, or $request_uri`;
   }
-  if (upstreams.has(authority.toLowerCase()) && isOwnName(authority.toLowerCase(), own)) return undefined;
+  if (upstreams.has(authority.toLowerCase()) && isOwnName(authority.toLowerCase(), own.slug)) return undefined;
   return isOwnAuthority(authority, own) ? undefined : authorityHint(authority, own);
 }

@@ -1,12 +1,21 @@
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import semver from "semver";
-import { packFolder, readArchive, readFolder, type TreeEntry, treeDigest, unpackArchive } from "./archive.ts";
-import { childEnvironment } from "./child-environment.ts";
+import {
+  type ArchiveLimits,
+  defaultLimits,
+  packFolder,
+  readArchive,
+  readFolder,
+  type TreeEntry,
+  treeDigest,
+  unpackArchive,
+} from "./archive.ts";
+import { type ProcessResult, runProcess } from "./laptop-process.ts";
 import { isAlive } from "./processes.ts";
-import type { SiteFile } from "./site-file.ts";
+import { type CommandValue, fillIn, runCommands } from "./site-commands.ts";
+import type { NameAndValue, SiteFile } from "./site-file.ts";
 import { UserError } from "./user-error.ts";
 
 /** One build of an immutable service: files that never change under their name. */
@@ -34,6 +43,8 @@ export interface Release {
   readonly template: string;
   readonly templateName: string;
   readonly immutable: readonly ImmutableBuild[];
+  /** The site file's variables, with the values that its commands gave when this version was built. */
+  readonly env: readonly NameAndValue[];
 }
 
 export interface BuildReleaseOptions {
@@ -41,6 +52,10 @@ export interface BuildReleaseOptions {
   readonly artifactsFolder: string;
   /** Told what takes a while, and what `make` prints. */
   readonly log?: (line: string) => void;
+  /** Most that each of a release's archives may hold; default: `defaultLimits`. */
+  readonly limits?: ArchiveLimits;
+  /** Seconds that each command of the site file may take; default: `commandSeconds`. */
+  readonly commandSeconds?: number;
 }
 
 /** What is kept about a build: `release.json` in its folder. Whoever finds that file finds a whole build. */
@@ -53,6 +68,8 @@ interface BuildRecord {
   /** Names of the folders directly in the artifact's top-level folder. */
   readonly folders: readonly string[];
   readonly immutable: readonly { readonly service: string; readonly hash: string; readonly digest: string }[];
+  /** What the commands of the site file gave: they run once for each version. */
+  readonly commands?: readonly CommandValue[];
 }
 
 const recordName = "release.json";
@@ -62,8 +79,8 @@ const artifactFileName = "artifact.tar.gz";
 const downloadsName = ".downloads";
 
 /**
- * The release of a site, built now if these sources have not been built before. Versions are immutable: sources that differ from
- * those of a built version are refused until the version is raised.
+ * The release of a site, built now if these sources have not been built before. Versions are immutable: sources or commands that differ
+ * from those of a built version are refused until the version is raised. Whether the commands may run was asked before.
  * @throws UserError when the release cannot be read or built, or lacks what the site file asks for
  */
 export async function buildRelease(site: SiteFile, options: BuildReleaseOptions): Promise<Release> {
@@ -72,6 +89,7 @@ export async function buildRelease(site: SiteFile, options: BuildReleaseOptions)
   const record = (await findBuild(siteFolder, site, source.digest)) ?? (await build(site, source, siteFolder, options));
   const folder = join(siteFolder, record.version);
   const immutable = chooseImmutable(site, record, folder);
+  const env = fillIn(site, record.version, record.commands ?? []);
   checkServices(site, record);
   return {
     slug: site.slug,
@@ -83,6 +101,7 @@ export async function buildRelease(site: SiteFile, options: BuildReleaseOptions)
     template: await readFile(join(folder, templateFileName), "utf8"),
     templateName: `${site.slug} ${record.version}: nginx/templates/${site.slug}.nginx.conf.template`,
     immutable,
+    env,
   };
 }
 
@@ -111,17 +130,17 @@ async function openSource(site: SiteFile, options: BuildReleaseOptions): Promise
     const entries = await readFolder(path, { keep: isSource });
     return { path, name: path, kind: "folder", entries, digest: treeDigest(entries) };
   }
-  if (info?.isFile()) return openArchive(path, path);
+  if (info?.isFile()) return openArchive(path, path, options.limits);
   throw new UserError(`${site.path}: "release" is "${site.release}", but there is no folder or file ${path}.`);
 }
 
-async function openUrl(site: SiteFile, { artifactsFolder, log }: BuildReleaseOptions): Promise<Source> {
+async function openUrl(site: SiteFile, { artifactsFolder, log, limits }: BuildReleaseOptions): Promise<Source> {
   // Loaded here, because most sites need no network.
   const { download, shownUrl } = await import("./download.ts");
   try {
     const folder = join(artifactsFolder, downloadsName);
     const { path } = await download(site.release, { folder, ...(log ? { log } : {}) });
-    return await openArchive(path, shownUrl(site.release)).catch(async (error: unknown) => {
+    return await openArchive(path, shownUrl(site.release), limits).catch(async (error: unknown) => {
       // Kept, a broken file would be taken for good as long as the server has it.
       await rm(path, { force: true });
       throw error;
@@ -132,8 +151,8 @@ async function openUrl(site: SiteFile, { artifactsFolder, log }: BuildReleaseOpt
   }
 }
 
-async function openArchive(path: string, name: string): Promise<Source> {
-  const entries = await readArchive(path, { name });
+async function openArchive(path: string, name: string, limits = defaultLimits): Promise<Source> {
+  const entries = await readArchive(path, { name, limits });
   const inside = entries.map((entry) => ({ ...entry, path: entry.path.slice(entry.path.indexOf("/") + 1) }));
   return { path, name, kind: "archive", entries: inside, digest: treeDigest(inside) };
 }
@@ -187,7 +206,9 @@ async function build(
         `${site.slug} ${version}: "make" in ${source.name} failed (exit ${made.code}):\n${made.tail}`,
       );
     }
-    const record = await keepBuild(site, source, { version, versionFrom, sources, work });
+    const commands = await runCommands(site, { folder: sources, log, seconds: options.commandSeconds });
+    const limits = options.limits ?? defaultLimits;
+    const record = await keepBuild(site, source, { version, versionFrom, sources, work, commands, limits });
     await rm(sources, { recursive: true });
     return await takePlace(work, final, record);
   } finally {
@@ -256,18 +277,21 @@ interface Built {
   readonly versionFrom: "make" | "site-file";
   readonly sources: string;
   readonly work: string;
+  readonly commands: readonly CommandValue[];
+  readonly limits: ArchiveLimits;
 }
 
 /** Checks both archives and lays what is needed of them into the build's folder; the record comes last. */
 async function keepBuild(
   site: SiteFile,
   source: Source,
-  { version, versionFrom, sources, work }: Built,
+  { version, versionFrom, sources, work, commands, limits }: Built,
 ): Promise<BuildRecord> {
   const artifactTar = await requireFile(site, source, join(sources, "dist", "artifact.tar.gz"));
   const immutableTar = await requireFile(site, source, join(sources, "dist", "immutable.tar.gz"));
-  await readArchive(artifactTar, { topFolder: site.slug });
-  await readArchive(immutableTar, { topFolder: site.slug, mayBeEmpty: true });
+  const options = { topFolder: site.slug, limits };
+  await readArchive(artifactTar, options);
+  await readArchive(immutableTar, { ...options, mayBeEmpty: true });
 
   const tree = join(work, "tree");
   await unpackArchive(artifactTar, tree);
@@ -286,6 +310,7 @@ async function keepBuild(
     artifact: { ...packed, digest: treeDigest(entries) },
     folders: entries.filter((entry) => entry.kind === "folder" && !entry.path.includes("/")).map((entry) => entry.path),
     immutable: await readImmutable(site, version, immutableFolder),
+    commands,
   };
   await writeFile(join(work, recordName), `${JSON.stringify(record, undefined, 2)}\n`, { flush: true });
   return record;
@@ -344,37 +369,14 @@ function checkServices(site: SiteFile, record: BuildRecord): void {
   }
 }
 
-interface MakeResult {
-  /** Exit code; 127 when there is no `make`. */
-  readonly code: number;
-  readonly stdout: string;
-  /** Last lines of all output, for errors. */
-  readonly tail: string;
-}
-
-/** Runs `make` with nothing in its environment but an allow-list: it is the site's code, and the program's environment has secrets. */
-async function runMake(targets: readonly string[], folder: string, log?: (line: string) => void): Promise<MakeResult> {
-  const child = spawn("make", ["--no-print-directory", ...targets], {
-    cwd: folder,
-    env: childEnvironment(),
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let stdout = "";
-  let all = "";
-  const take = (chunk: string): void => {
-    all = (all + chunk).slice(-8000);
-    if (log) for (const line of chunk.split("\n")) if (line !== "") log(`  ${line}`);
-  };
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-    stdout += chunk;
-    take(chunk);
-  });
-  child.stderr.setEncoding("utf8").on("data", take);
-  const code = await new Promise<number>((done) => {
-    child.on("error", () => done(127));
-    child.on("close", (exit) => done(exit ?? 1));
-  });
-  if (code === 127 && all === "")
+/** Runs `make`, which is the site's own code. */
+async function runMake(
+  targets: readonly string[],
+  folder: string,
+  log?: (line: string) => void,
+): Promise<ProcessResult> {
+  const result = await runProcess(["make", ...targets], { folder, ...(log ? { log } : {}) });
+  if (result.code === 127 && result.tail === "")
     throw new UserError('"make" is not installed. Install it (Debian: apt-get install make).');
-  return { code, stdout, tail: all.trimEnd().split("\n").slice(-20).join("\n") };
+  return result;
 }

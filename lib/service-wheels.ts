@@ -43,6 +43,9 @@ export interface FetchedWheel {
 /** Where the server looks for them, in the service's folder (`chillbox-venv`). */
 export const fetchedFolder = "chillbox-wheels";
 
+/** The files that name what a service's own folder needs. */
+const ownFolder = "its pyproject.toml or setup.cfg";
+
 /** Raised when the check changes, so that nothing counts as proven that an older one passed. */
 const checkNumber = 1;
 
@@ -158,7 +161,7 @@ async function proveService(options: ProveOptions, service: PipService, target: 
     }
     if (prepared.dependencies.length > 0) {
       const words = await ownFolderWords(check, found, prepared.dependencies);
-      await proveStep(check, { file: "its own dependencies (pyproject.toml)", words });
+      await proveStep(check, { file: ownFolder, words });
     }
   } finally {
     await rm(work, { recursive: true, force: true });
@@ -309,10 +312,13 @@ function explain(check: Check, { file }: Step, errors: string): string {
   if (requirement !== undefined) {
     const name = /^[\w.-]+/.exec(requirement)?.[0] ?? requirement;
     const others = archives.filter((archive) => archive.name === name.replace(/[-_.]+/g, "-").toLowerCase());
+    const files = others.map(({ path }) => path).join(", ");
     const there =
-      others.length > 0
-        ? `The release has ${others.map(({ path }) => path).join(", ")}, which is for another version, Python or platform.`
-        : "The release has no file of it.";
+      file === ownFolder
+        ? "It has to be installed before: name it in requirements.txt."
+        : others.length > 0
+          ? `The release has ${files}, which is for another version, Python or platform.`
+          : "The release has no file of it.";
     return `${start}: it lacks ${requirement.trim()}, which ${file} asks for. ${there} ${wayOut(options)}`;
   }
   if (/DO NOT MATCH THE HASHES/.test(errors)) {

@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { type JsonPath, type JsonSource, locateSyntaxError, type Position, readJsonSource } from "./json-source.ts";
 import { slugOfSiteFile } from "./names.ts";
+import { type AllowedCommands, allowCommand, commandsOf, isAllowed } from "./site-commands.ts";
 import { otherProblems, type RawSiteFile, type SiteProblem, schemaProblems, unknownKeys } from "./site-problems.ts";
 import { UserError } from "./user-error.ts";
 
@@ -28,15 +29,19 @@ const start: Position = { line: 1, column: 1 };
 /**
  * Checks site files as `up` would before it builds anything, and finds every problem of each. Nothing of the sites runs.
  * @param files paths, absolute or relative to the current folder
+ * @param allowed commands of site files that stack `local` allows; others earn a warning
  */
-export async function checkSiteFiles(files: readonly string[]): Promise<CheckedSiteFile[]> {
+export async function checkSiteFiles(
+  files: readonly string[],
+  allowed: AllowedCommands = {},
+): Promise<CheckedSiteFile[]> {
   const checked: { file: string; problems: LocatedProblem[] }[] = [];
   const owners = new Map<string, string>();
   for (const file of files) {
     const read = await readForCheck(file);
     checked.push(read);
     if (!("content" in read)) continue;
-    await checkContent(read);
+    await checkContent(read, allowed);
     checkDomains(read, owners);
     read.problems.sort((a, b) => a.line - b.line || a.column - b.column);
   }
@@ -69,11 +74,12 @@ async function readForCheck(file: string): Promise<ReadFile | Omit<ReadFile, "co
   }
 }
 
-async function checkContent({ file, content, source, problems }: ReadFile): Promise<void> {
+async function checkContent({ file, content, source, problems }: ReadFile, allowed: AllowedCommands): Promise<void> {
   const found = [...(await schemaProblems(content))];
   if (found.length === 0) {
     const raw = content as RawSiteFile;
     found.push(...otherProblems(raw), ...(await releaseProblems(file, raw.release)));
+    found.push(...permissionsLacking(file, raw, allowed));
   }
   found.push(...(await unknownKeys(content)));
   problems.push(...found.map((problem) => ({ ...problem, ...source.locate(problem.path, problem.atKey) })));
@@ -90,6 +96,16 @@ async function releaseProblems(file: string, release: string): Promise<SiteProbl
   if (info?.isDirectory() || info?.isFile()) return [];
   const what = `is "${release}", but there is no folder or file ${path}`;
   return [{ severity: "error", path: ["release"], atKey: false, what, fix: "Make it, or give the right path." }];
+}
+
+function permissionsLacking(file: string, { env = [] }: RawSiteFile, allowed: AllowedCommands): SiteProblem[] {
+  const slug = basename(file).replace(/\.site\.json$/, "");
+  if (isAllowed(slug, commandsOf(env), allowed)) return [];
+  const what = "is a command that is not allowed to run yet";
+  const fix = `Allow it: ${allowCommand(slug, "local")}`;
+  return env.flatMap(({ cmd }, index) =>
+    cmd === undefined ? [] : [{ severity: "warning", path: ["env", index, "cmd"], atKey: true, what, fix }],
+  );
 }
 
 /** Two sites cannot answer for one domain. */

@@ -19,6 +19,12 @@ export interface NameAndValue {
   readonly value: string;
 }
 
+/** A variable of the site file. */
+export interface EnvEntry extends NameAndValue {
+  /** Command whose output is the value; until the release is built, the value is empty. It wins over a value in the file. */
+  readonly cmd?: string;
+}
+
 /** A service as the site file has it. Fields that only the other kind of service has are absent. */
 export interface ServiceEntry {
   readonly name: string;
@@ -61,7 +67,7 @@ export interface SiteFile {
   readonly release: string;
   /** Fallback for a release whose Makefile tells no version. */
   readonly version?: string;
-  readonly env: readonly NameAndValue[];
+  readonly env: readonly EnvEntry[];
   readonly services: readonly ServiceEntry[];
   readonly workers: readonly WorkerEntry[];
   /** About keys without effect: nothing fails because of them. */
@@ -120,7 +126,9 @@ export async function readSiteFile(path: string, options: ReadSiteOptions = {}):
     domains: raw.domain_list,
     release: raw.release,
     ...(raw.version === undefined ? {} : { version: raw.version }),
-    env: (raw.env ?? []) as NameAndValue[],
+    env: (raw.env ?? []).map(({ name, value = "", cmd }) =>
+      cmd === undefined ? { name, value } : { name, value: "", cmd },
+    ),
     services: (raw.services ?? []) as ServiceEntry[],
     workers: (raw.workers ?? []) as WorkerEntry[],
     warnings: (await unknownKeys(content)).map((each) => `${file}: ${problemLine(each)}`),

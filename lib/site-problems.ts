@@ -175,9 +175,6 @@ function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
   const found: [path: JsonPath, what: string][] = [];
   if (raw.redis !== undefined) found.push([["redis"], "is"]);
   if ((raw.crontab ?? []).length > 0) found.push([["crontab"], "is"]);
-  for (const [index, { name, value }] of (raw.env ?? []).entries()) {
-    if (value === undefined) found.push([["env", index, "cmd"], `(of ${name}) is`]);
-  }
   for (const key of ["services", "workers"] as const) {
     for (const [index, { name, secrets_config }] of (raw[key] ?? []).entries()) {
       if (secrets_config !== undefined) found.push([[key, index, "secrets_config"], `(of ${name}) is`]);

@@ -1,11 +1,14 @@
 import { join } from "node:path";
+import type { ArchiveLimits } from "./archive.ts";
 import { checkPorts, renderSite, type SiteSurroundings } from "./manifest.ts";
 import { buildRelease, type Release } from "./release.ts";
+import { type AllowedCommands, checkAllowed } from "./site-commands.ts";
 import { readSiteFiles, rememberChecked, type SiteFile } from "./site-file.ts";
 import { UserError } from "./user-error.ts";
 
 /** A site that has passed every check that a laptop can do. */
 export interface CheckedSite {
+  /** With the values that its commands gave. */
   readonly site: SiteFile;
   readonly release: Release;
 }
@@ -18,6 +21,11 @@ export interface CheckSitesOptions {
   /** Stand for the real ones in the check of templates. */
   readonly surroundings: SiteSurroundings;
   readonly log: (line: string) => void;
+  /** The stack, and what its configuration says about commands of site files; default: none may run. */
+  readonly stack?: string;
+  readonly allowedCommands?: AllowedCommands;
+  /** Most that each archive of a release may hold. */
+  readonly limits?: ArchiveLimits;
 }
 
 /**
@@ -30,9 +38,12 @@ export async function checkSites(options: CheckSitesOptions): Promise<CheckedSit
   const rendered = [];
   const sites = await readSiteFiles(options.folder, { checkedFolder });
   checkOwnName(sites, options.surroundings.serverName);
-  for (const site of sites) {
-    for (const warning of site.warnings) options.log(`warning: ${warning}`);
-    const release = await buildRelease(site, { artifactsFolder: options.artifactsFolder, log: options.log });
+  checkAllowed(sites, options.allowedCommands ?? {}, options.stack ?? "local");
+  const { artifactsFolder, log, limits } = options;
+  for (const read of sites) {
+    for (const warning of read.warnings) log(`warning: ${warning}`);
+    const release = await buildRelease(read, { artifactsFolder, log, ...(limits ? { limits } : {}) });
+    const site = { ...read, env: release.env };
     rendered.push({ slug: site.slug, services: renderSite(site, release, options.surroundings).services });
     checked.push({ site, release });
   }

@@ -17,4 +17,4 @@ for name in $(env | LC_ALL=C sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
 done
 unset -v name
 
-exec node "$@"
+exec node --import ./toolchain/stripped-types.mjs "$@"

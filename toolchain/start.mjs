@@ -19,6 +19,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import module from "node:module";
 import { constants, homedir } from "node:os";
 import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -50,6 +51,9 @@ export async function start(script, args) {
     if (!packagesReady()) installPackagesAlone(node);
     if (node === process.execPath) {
       process.argv = [node, path, ...args];
+      // What was compiled once loads in half the time. Node before 22 has no such cache; a folder that cannot be written is no error.
+      module.enableCompileCache?.(join(repository, "node_modules/.cache/compiled"));
+      await import("./stripped-types.mjs");
       await import(pathToFileURL(path).href);
     } else {
       runWith(node, path, args);

@@ -29,10 +29,23 @@ export async function writeWrapper(settings: LocalCloudSettings, tools: Tools): 
     `${MARK}: Pulumi with the plugins and tools of this copy of the project.`,
     ...exports,
     `export PATH=${shellQuote(toolFolders(settings, tools).join(":"))}:"$PATH"`,
+    ...removeDeadLocks(settings),
     `exec ${shellQuote(pulumi.path)} "$@"`,
     "",
   ];
   await writeIfChanged(join(binFolder(settings), "pulumi"), lines.join("\n"), 0o755);
+}
+
+/** The same as `removeDeadLocks` of cli/state-locks.ts, for every stack of this copy; locks of the living are Pulumi's to tell of. */
+function removeDeadLocks({ repository }: LocalCloudSettings): string[] {
+  return [
+    "# Pulumi's locks on its state never expire. Those of processes that are no more on this host go.",
+    `for lock in ${shellQuote(repository)}/state/.pulumi/locks/organization/chillbox/*/*.json; do`,
+    `  grep -qs '"hostname":"'"$(uname -n)"'"' "$lock" || continue`,
+    `  pid=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' "$lock")`,
+    `  grep -qs '(pulumi) [^ZX]' "/proc/$pid/stat" || rm -f "$lock"`,
+    "done",
+  ];
 }
 
 /** Makes the passphrase of stack `local`, once: 32 random bytes that only the owner can read. */

@@ -1,15 +1,18 @@
 import { Argument, Command } from "commander";
 import { matching, readCount, slugArgument, stackOption } from "../arguments.ts";
+import { readSince } from "../since.ts";
 
-const service = new Argument("[service]", 'one service alone, or "nginx" for its access and error log').argParser(
-  matching(/^[A-Za-z][A-Za-z0-9_-]{0,30}$/, "give a service's name, such as api"),
-);
+const service = new Argument(
+  "[service]",
+  'one service alone, "nginx" for its access and error log, or "deploys" for the log of deploys',
+).argParser(matching(/^_?[A-Za-z][A-Za-z0-9_-]{0,30}$/, "give a service's name, such as api"));
 
 export default new Command("logs")
-  .description("the end of a site's logs: of its services, and of nginx for it")
+  .description("a site's logs: of its services, of nginx for it, and of its deploys")
   .addOption(stackOption())
   .option("-f, --follow", "go on printing what is added, until ^C")
-  .option("--lines <number>", "how many lines of each log", readCount, 100)
+  .option("--since <time>", "only what is newer: 10m, 2h, 3d, or a time such as 2026-11-22T20:00", readSince)
+  .option("--lines <number>", "how many lines of each log; default 100, with --since all", readCount)
   .addArgument(slugArgument())
   .addArgument(service)
   .action(async (slug: string, name: string | undefined, options: LogsOptions) => {
@@ -20,5 +23,6 @@ export default new Command("logs")
 interface LogsOptions {
   stack: string;
   follow?: boolean;
-  lines: number;
+  since?: string;
+  lines?: number;
 }

@@ -17,7 +17,14 @@ ROOT=${ROOT-}
   SCRIPTS=$ROOT/usr/local/lib/chillbox
 }
 
-log() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+# Nobody may be there to read it any more, which stops nothing.
+log() { printf '%s: %s\n' "${0##*/}" "$*" >&2 || true; }
+
+# step NAME: tells how far the command has come. Root can make it stop here, by the step's name in $RUN/stop-at: that is where tests kill it.
+step() {
+  log "step: $1"
+  [ ! -e "$RUN/stop-at" ] || [ "$(cat "$RUN/stop-at")" != "$1" ] || kill -STOP $$
+}
 
 # Says what is wrong and ends the script. Exit 1.
 die() {
@@ -86,19 +93,22 @@ put_link() {
   fsync "${2%/*}"
 }
 
-# lock NAME SECONDS: waits for the lock, which the kernel gives back when this script ends, however it ends.
-# Each name has a file descriptor of its own, so that a script may hold both.
+# lock NAME SECONDS: waits for the lock, which the kernel gives back when this script ends, however it ends. Nobody may hold it longer than
+# this; where many wait, each in the line counts anew. Each name has a file descriptor of its own, so that a script may hold both.
 lock() {
   mkdir -p "$RUN/lock"
   case $1 in
   switch) exec 8>>"$RUN/lock/$1" && lock_fd=8 ;;
   *) exec 9>>"$RUN/lock/$1" && lock_fd=9 ;;
   esac
-  lock_until=$(($(date +%s) + $2))
+  lock_holder=none lock_until=0
   until flock -n "$lock_fd"; do
-    [ "$(date +%s)" -lt "$lock_until" ] || die "another chillbox command has held the lock '$1' for $2 s: wait for it to end, then try again"
+    read -r lock_seen <"$RUN/lock/$1" || lock_seen='another chillbox command'
+    if [ "$lock_seen" != "$lock_holder" ]; then lock_holder=$lock_seen lock_until=$(($(date +%s) + $2)); fi
+    [ "$(date +%s)" -lt "$lock_until" ] || die "$lock_holder has held the lock '$1' for $2 s: wait for it to end, then try again"
     sleep 0.1
   done
+  echo "${0##*/}${slug:+ of $slug} (process $$)" >"$RUN/lock/$1"
 }
 
 unlock() { case $1 in switch) exec 8>&- ;; *) exec 9>&- ;; esac }

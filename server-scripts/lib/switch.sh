@@ -9,22 +9,24 @@ now() { read -r now_s _ </proc/uptime && echo "${now_s%.*}${now_s#*.}0"; }
 
 value() { jq -r ".$1" "$WORK/manifest.json"; }
 
-# Ports and the names of services that another site has.
+# Ports and the names of services that another site has. All other sites are read at once: one by one they would take longer than the switch.
 check_neighbours() {
+  set --
   for neighbour in "$SITES"/*/current/manifest.json; do
-    [ -e "$neighbour" ] || continue
-    other=${neighbour#"$SITES/"} other=${other%%/*}
-    [ "$other" != "$slug" ] || continue
-    clash=$(jq -rn --slurpfile ours "$WORK/manifest.json" --slurpfile theirs "$neighbour" '
-      $ours[0] as $a | $theirs[0] as $b
-      | ([$b.services[].port // empty]) as $ports | ([$b.domains[], $b.serverName]) as $domains
-      | ([$b | .slug as $s | .services[] | "\($s)-\(.name)"]) as $names
-      | [ ($a.services[] | select(.port != null and (.port | IN($ports[]))) | "port \(.port)"),
-          ($a.domains[], $a.serverName | select(IN($domains[])) | "the name \(.)"),
-          ($a.services[] | "\($a.slug)-\(.name)" | select(IN($names[])) | "the log folder of \(.)") ]
-      | unique | join(", ")')
-    [ -z "$clash" ] || die "$slug wants what $other already has: $clash. Change it in the site file of one of the two"
+    if [ -e "$neighbour" ] && [ "$neighbour" != "$site/current/manifest.json" ]; then set -- "$@" "$neighbour"; fi
   done
+  [ $# -gt 0 ] || return 0
+  clash=$(jq -rn --slurpfile ours "$WORK/manifest.json" '
+    $ours[0] as $a
+    | first(
+        inputs as $b
+        | ([$b.services[].port // empty]) as $ports | ([$b.domains[], $b.serverName]) as $domains
+        | ([$b | .slug as $s | .services[] | "\($s)-\(.name)"]) as $names
+        | [ ($a.services[] | select(.port != null and (.port | IN($ports[]))) | "port \(.port)"),
+            ($a.domains[], $a.serverName | select(IN($domains[])) | "the name \(.)"),
+            ($a.services[] | "\($a.slug)-\(.name)" | select(IN($names[])) | "the log folder of \(.)") ]
+        | unique | select(length > 0) | "\($a.slug) wants what \($b.slug) already has: \(join(", "))")' "$@") || die "the other sites cannot be read"
+  [ -z "$clash" ] || die "$clash. Change it in the site file of one of the two"
 }
 
 has_venvs() {
@@ -34,20 +36,31 @@ has_venvs() {
 # put_to_use SECONDS: starts the release beside the old one, switches, lets the old one end, and looks on for so long. switched is the
 # time in milliseconds until visitors got the new one.
 put_to_use() {
+  # Who asked for this may be gone; half a switch helps nobody.
+  trap '' PIPE
+  began=$(date '+%Y-%m-%d %H:%M:%S')
+  step 'start the release'
+  guard "$slug"
   start_candidates
+  step 'check all of nginx'
   lock switch 120
   check_nginx "$slug" "$target" || discard
   # For a run that finds this release in use, because this one was killed before it could confirm or go back.
   rm -f "$target/confirmed"
   printf '%s\n' "$old" >"$target/previous"
   fsync "$target/previous"
+  step switch
   switch_to "$release"
+  step 'close the ports to other sites'
   "$here/chillbox-ports" || go_back "the ports of $slug cannot be closed to other sites"
+  step 'reload nginx'
   if ! { apply_nginx && wait_for_answer; }; then go_back "$slug $release does not answer: $(last_lines)"; fi
   unlock switch
   # shellcheck disable=SC2034  # chillbox-site-rollback tells it
   switched=$(($(now) - started))
+  step 'end what it replaces'
   settle_site "$slug"
+  step watch
   watch "$1" || go_back "$slug $release failed right after it was put to use: $(last_lines)"
 }
 
@@ -67,7 +80,7 @@ start_group() {
   done
   for unit in $candidates; do
     wait_ready "$(running_name "$slug" "$release" "$unit")" && continue
-    log "fatal: service $unit of $slug $release did not get ready${old:+, $old stays in use}: $(last_lines)"
+    log "fatal: service $unit of $slug $release did not get ready${old:+, $old stays in use}; $(ending "$unit"): $(last_lines)"
     for name in $(running_of "$slug"); do
       if [ -e "$SERVICES/$name/data/trial" ]; then s6-svc -dk "$TREE/$name" 2>/dev/null || true; fi
     done
@@ -90,15 +103,33 @@ stop_predecessors() {
 # A release that is refused is not kept, unless it was in use before: so releases/ has nothing that was not.
 discard() {
   settle_site "$slug"
+  unguard "$slug"
   note "$old" "$release" refused
   "${undo:-:}"
-  ! "$staged" || rm -rf "$target"
+  ! "$staged" || forget_release
   exit 1
+}
+
+# The release's folder goes away, and what no other release uses of what was built for it.
+forget_release() {
+  rm -rf "$target"
+  prune_venvs
+}
+
+# Removes the virtual environments that no release on this server uses.
+prune_venvs() {
+  for link in "$site"/releases/*/venv/*; do
+    if [ -L "$link" ]; then readlink -f "$link"; fi
+  done >"$WORK/venvs"
+  for venv in "$site"/venvs/*; do
+    grep -Fqx "$venv" "$WORK/venvs" || remove_folder "$slug" "$venv"
+  done
 }
 
 # switch_to RELEASE: the rename. Candidates take visitors from now on.
 switch_to() {
   put_link "releases/$1" "$site/current" || true
+  step 'let visitors in'
   for name in $(running_names "$slug" "$1"); do rm -f "$SERVICES/$name/data/trial"; done
 }
 
@@ -110,15 +141,18 @@ go_back() {
   "$here/chillbox-ports" || true
   apply_nginx || true
   unlock switch
+  unguard "$slug"
   note "$old" "$release" 'went back'
   "${undo:-:}"
-  ! "$staged" || rm -rf "$target"
+  ! "$staged" || forget_release
   if [ -n "$old" ]; then die "went back to $old, which is in use again"; fi
   die "$slug is not installed"
 }
 
 # The release is current, but perhaps not all of it runs, because a run was killed. Returns 1 when it does not answer.
 mend() {
+  step mend
+  guard "$slug"
   settle_site "$slug"
   lock switch 120
   "$here/chillbox-ports" || exit 1
@@ -130,6 +164,7 @@ mend() {
 # confirm RESULT: the release has held out: it is not gone back from any more, and the log of deploys has it.
 confirm() {
   [ ! -e "$target/confirmed" ] || return 0
+  step confirm
   note "$(cat "$target/previous" 2>/dev/null || true)" "$release" "$1"
   : >"$target/confirmed"
   fsync "$target/confirmed"
@@ -171,14 +206,35 @@ watch() {
 
 pids() { for name in $(running_names "$slug" "$release"); do s6-svstat -o pid "$TREE/$name"; done; }
 
-# What the site's services said last, for the person who reads the error.
+# What the site's services said last, for the person who reads the error. Nothing from before the release was started: it would mislead.
 last_lines() {
   sleep 0.1
   cat "$target"/services/*/data/log 2>/dev/null | sort -u | while read -r name; do
     echo
-    tail -n 20 "$ROOT/var/log/$slug-$name/current" 2>/dev/null | sed "s/^/  $name: /"
+    tail -n 200 "$ROOT/var/log/$slug-$name/current" 2>/dev/null | since_start | tail -n 20 | sed "s/^/  $name: /"
   done
-  tail -n 3 "$ROOT/var/log/nginx/$slug/error.log" 2>/dev/null | sed 's/^/  nginx: /' || true
+  tail -n 20 "$ROOT/var/log/nginx/$slug/error.log" 2>/dev/null | since_start | tail -n 3 | sed 's/^/  nginx: /' || true
+}
+
+# Lines of a log that begin with a time after `began`, or all.
+since_start() { awk -v began="${began-}" '{ time = substr($0, 1, 19); gsub("/", "-", time) } time >= began'; }
+
+# ending UNIT: how the candidate's process ended, for people.
+ending() {
+  ending_name=$(running_name "$slug" "$release" "$1")
+  if is_up "$ending_name"; then
+    echo 'it runs, but it is not ready'
+    return 0
+  fi
+  ending_code=$(s6-svstat -o exitcode "$TREE/$ending_name" 2>/dev/null || echo 0)
+  ending_signal=$(s6-svstat -o signum "$TREE/$ending_name" 2>/dev/null || echo 0)
+  # What stands for another process ends with 128 and the number of the signal.
+  [ "$ending_code" -le 128 ] || ending_signal=$((ending_code - 128))
+  case $ending_signal in
+  9) echo 'its process was ended by SIGKILL, perhaps for lack of memory' ;;
+  [1-9]*) echo "its process was ended by SIG$(kill -l "$ending_signal")" ;;
+  *) echo "its process ended with exit code $ending_code" ;;
+  esac
 }
 
 # note FROM TO RESULT: a line in the append-only log of deploys. Fields between tabs: when, who, from, to, why, and what became of it:
@@ -202,5 +258,6 @@ is_pinned() {
 }
 
 finish() {
+  unguard "$slug"
   printf '{"result":"%s","release":"%s","milliseconds":%d,"switchMilliseconds":%d}\n' "$result" "$release" "$(($(now) - started))" "${switched:-0}"
 }

@@ -19,8 +19,13 @@ is_ready() {
   if [ -e "$SERVICES/$1/notification-fd" ]; then [ "$(s6-svstat -o ready "$TREE/$1" 2>/dev/null)" = true ]; else is_up "$1"; fi
 }
 
-# Links a service that lies in $SERVICES into the tree, and starts it.
+# Links a service that lies in $SERVICES into the tree, and starts it. One that the zygote can fork has it started first; without it, the
+# service runs on its own.
 link_service() {
+  if [ -e "$SERVICES/$1/data/zygote.json" ] && ! is_up zygote; then
+    link_service zygote
+    s6-svwait -U -t 10000 "$TREE/zygote" 2>/dev/null || log "warning: the zygote does not start; see /var/log/chillbox/current"
+  fi
   if ! s6-svok "$TREE/$1" 2>/dev/null; then s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || die "s6 does not supervise $1"; fi
   is_up "$1" || s6-svc -u "$TREE/$1"
 }
@@ -40,9 +45,11 @@ drop_service() {
   rm -rf "${SERVICES:?}/$1"
 }
 
-# add_logger NAME FOLDER: what services write to the fifo $RUN/log/NAME goes to FOLDER/current, rotated.
+# add_logger NAME FOLDER: what services write to the fifo $RUN/log/NAME goes to FOLDER/current, rotated. FOLDER/owner says whose it is: by
+# names alone, "a-b" could be of the site "a" or of "a-b".
 add_logger() {
   make_dir 750 root:root "$2"
+  [ "$(cat "$2/owner" 2>/dev/null)" = "${1%%.*}" ] || echo "${1%%.*}" >"$2/owner"
   [ -p "$RUN/log/$1" ] || mkfifo "$RUN/log/$1"
   if [ ! -e "$SERVICES/log+$1" ]; then
     # A run that was killed here left its half.
@@ -123,6 +130,8 @@ listen_for() {
   listen_socket=$SITES/$1/releases/$2/services/$3/data/socket
   [ -e "$listen_socket" ] || return 0
   read -r listen_name listen_host listen_port <"$listen_socket"
+  # Held already, as it nearly always is: no need to start Python for that.
+  if s6-fdholder-list "$HOLDER" | grep -Fqx "$listen_name"; then return 0; fi
   if "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null; then return 0; fi
   free_port "$1" "$listen_name" || return 1
   "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null

@@ -42,14 +42,23 @@ def render(manifest, service, release, scripts):
     socket = (socket_name(slug, service["port"]), "127.0.0.1", port_text)
     with open(f"{scripts}/python/gunicorn.conf.py", encoding="utf-8") as file:
         settings = file.read()
+    own = {
+        "CHILLBOX_HEALTH": json.dumps(service.get("health") or {}),
+        "CHILLBOX_FIT": " ".join(str(service.get(key) or 0) for key in ("workersMinimum", "workersMaximum")),
+        "CHILLBOX_TRIAL": "$service/data/trial",
+    }
+    arguments = ["--config", "$service/data/gunicorn.conf.py", *gunicorn_arguments(slug, service)]
+    begin = begin_as_site(slug, name, name, release, service.get("niceness"), socket, FORK if can_share(service) else "")
     data = {"gunicorn.conf.py": settings, "socket": " ".join(socket) + "\n"}
+    if can_share(service):
+        data["zygote.json"] = json.dumps(zygote_plan(slug, name, release, own, arguments))
     if service.get("health"):
         # A second more than what the settings give it: they say what was wrong.
         data["ready-ms"] = f"{(service['health'].get('timeoutSeconds', 30) + 1) * 1000}\n"
     write_unit(
         release,
         name,
-        begin_as_site(slug, name, name, release, service.get("niceness"), socket) + end_of_run(slug, service, release),
+        begin + end_of_run(name, release, own, arguments),
         finish=FINISH,
         log=name,
         data=data,
@@ -58,19 +67,51 @@ def render(manifest, service, release, scripts):
     )
 
 
-def end_of_run(slug, service, release):
+def can_share(service):
+    """Whether it may be forked from the zygote, which runs one sync worker without a master. The install looks at its packages, too."""
+    return service.get("workers") in (None, 1) and service.get("workerClass") in (None, "sync")
+
+
+# Before anything else of the run script, once its socket is held. A zygote of other packages than the release was matched with cannot do.
+FORK = """if [ "$(cat data/zygote-python 2>/dev/null)" = "$(readlink /var/lib/chillbox/python/current)" ] &&
+  s6-svwait -U -t 10000 /run/chillbox/scan/zygote 2>/dev/null; then
+  exec s6-fdholder-retrieve /run/chillbox/fdholder/socket {socket} env -i PATH=/usr/bin:/bin nice -n {niceness} \\
+    s6-ipcclient -l0 /run/chillbox/zygote/socket /usr/local/lib/chillbox/current/chillbox-zygote-wait "$service"
+fi
+"""
+
+
+def zygote_plan(slug, name, release, own, arguments):
+    """What zygote_child.py reads."""
+    return {
+        "user": slug,
+        "service": name,
+        "app": f"{release}/app/{name}",
+        "venv": f"{release}/venv/{name}",
+        "environment": f"{release}/env/{name}",
+        "own": own,
+        "arguments": arguments,
+    }
+
+
+def end_of_run(name, release, own, arguments):
     return END.format(
-        health=shlex.quote(json.dumps(service.get("health") or {})),
-        fit=" ".join(str(service.get(key) or 0) for key in ("workersMinimum", "workersMaximum")),
-        python=shlex.quote(f"{release}/venv/{service['name']}/bin/python"),
-        gunicorn=" ".join(shlex.quote(word) for word in gunicorn_arguments(slug, service)),
+        own=" ".join(f"{key}={quote(value)}" for key, value in own.items()),
+        python=shlex.quote(f"{release}/venv/{name}/bin/python"),
+        gunicorn=" ".join(quote(word) for word in arguments),
     )
 
 
+def quote(word):
+    """One word for the shell, in which $service is the unit's folder."""
+    before, service, after = word.partition("$service")
+    return shlex.quote(before) * bool(before) + '"$service"' * bool(service) + shlex.quote(after) * bool(after) or "''"
+
+
 # The socket is handed on as systemd would (fd 3).
-END = """  env CHILLBOX_HEALTH={health} CHILLBOX_FIT="{fit}" CHILLBOX_TRIAL="$service/data/trial" \\
+END = """  env {own} \\
   sh -c 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; exec "$@"' gunicorn \\
-  {python} -m gunicorn --config "$service/data/gunicorn.conf.py" {gunicorn}
+  {python} -m gunicorn {gunicorn}
 """
 
 

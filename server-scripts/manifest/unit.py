@@ -60,11 +60,11 @@ def socket_name(slug, port):
     return f"{slug}.:{port}"
 
 
-def begin_as_site(slug, service, log, release, niceness, socket=None):
+def begin_as_site(slug, service, log, release, niceness, socket=None, fork=""):
     """The beginning of a run script, up to the words that the site's user then runs.
 
     It runs in the service's folder of the release with the site's environment, PATH with the venv first, and $service set to the unit's folder;
-    with a socket, which is (name, host, port), that is file descriptor 0.
+    with a socket, which is (name, host, port), that is file descriptor 0. fork: lines that may take another way, with {socket} and {niceness}.
     """
     words = {
         "log": f"/run/chillbox/log/{slug}.{log}",
@@ -77,6 +77,7 @@ def begin_as_site(slug, service, log, release, niceness, socket=None):
     quoted = {key: shlex.quote(value) for key, value in words.items()}
     hold = HOLD if socket else ""
     take = TAKE.format(**quoted) if socket else ""
+    hold += fork.format(**quoted, niceness=niceness or 0)
     return BEGIN.format(**quoted, hold=hold, take=take, niceness=niceness or 0)
 
 

@@ -74,8 +74,10 @@ def post_worker_init(worker):
         return
     if _HEALTH["path"] and _on_trial() and callable(getattr(worker, "wsgi", None)):
         _check(_ask_in_time(worker.wsgi))
+    _leave_if_orphan(worker)
     _say_ready()
-    while _on_trial() and worker.alive and worker.ppid == os.getppid():
+    while _on_trial() and worker.alive:
+        _leave_if_orphan(worker)
         worker.notify()
         time.sleep(0.02)
     if hasattr(worker, "poller"):
@@ -88,6 +90,12 @@ def child_exit(server, worker):
         _sites_child_exit(server, worker)
     if _on_trial():
         raise HaltServer("a worker ended before the release was put to use", 3)
+
+
+def _leave_if_orphan(worker):
+    """A worker without a master would take a visitor from the shared socket, and then end."""
+    if worker.ppid != os.getppid():
+        os._exit(1)
 
 
 def _on_trial():
@@ -230,8 +238,10 @@ async def _wait_as_candidate(worker, server):
             _check(await asyncio.wait_for(_ask_asgi(server.config.loaded_app, server.lifespan.state), _time_left()))
         except TimeoutError:
             _too_slow()
+    _leave_if_orphan(worker)
     _say_ready()
-    while _on_trial() and not server.should_exit and worker.ppid == os.getppid():
+    while _on_trial() and not server.should_exit:
+        _leave_if_orphan(worker)
         worker.notify()
         await asyncio.sleep(0.02)
 

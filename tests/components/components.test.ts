@@ -307,6 +307,7 @@ const release = {
   template: "server { listen 80; server_name $SERVER_NAME; }",
   templateName: "shop.conf",
   immutable: [{ service: "assets", hash: "h", folder: "/artifacts/assets/h", digest: "ef" }],
+  env: [],
 };
 const surroundings = {
   serverName: "box.test",

@@ -43,6 +43,8 @@ test("defaults and five own values make whole settings", async () => {
   assert.deepEqual(settings.server.sshAllowedAddresses, ["0.0.0.0/0", "::/0"]);
   assert.equal(settings.protect, true);
   assert.equal(settings.forceDestroyBuckets, false);
+  assert.deepEqual(settings.allowedCommands, {});
+  assert.deepEqual(settings.archiveLimits, { bytes: 2_000_000_000, entries: 100_000, ratio: 200 });
   assert.ok(await pulumi.isSecret(settings.api.token));
   assert.equal(await resolved(settings.api.token), "dop_v1_x");
   assert.ok(Object.isFrozen(settings) && Object.isFrozen(settings.server.sshAllowedAddresses));
@@ -85,6 +87,9 @@ const bad: [string, Record<string, unknown>, RegExp][] = [
     /^chillbox:sshAllowedAddresses has "10\.0\.0\.0\/33"/,
   ],
   ["no list", { dnsZones: "example.com" }, /^chillbox:dnsZones is not a list/],
+  ["no map", { allowedCommands: ["x"] }, /^chillbox:allowedCommands is \["x"\]; it should be a map of digests/],
+  ["no digest", { allowedCommands: { shop: "yes" } }, /^chillbox:allowedCommands .* pulumi config rm allowedCommands$/],
+  ["more than the server takes", { archiveEntries: 200_001 }, /^chillbox:archiveEntries .* from 1 to 200000/],
   ["no key", { adminPublicKeys: ["AAAA"] }, /^chillbox:adminPublicKeys has "AAAA"/],
   ["a missing name", { serverName: undefined }, /^chillbox:serverName is missing; it should be a domain in lower case/],
   [

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
 import { openInBrowser } from "./browser.ts";
 import { get } from "./get.ts";
@@ -97,17 +100,23 @@ describe("from a clone to a page and back", async () => {
     assert.equal(other.status, 404);
   });
 
-  it("changes nothing the second time", async () => {
-    const outcome = await copy.chillbox(["up", "--yes"]);
+  it("changes nothing the second time, lets one of two in, and takes no notice of a killed one's lock", async () => {
+    await killUp(copy);
+    const both = await Promise.all([copy.chillbox(["up", "--yes"]), copy.chillbox(["up", "--yes"])]);
+    const [outcome, refused] = both[0].exitCode === 0 ? both : [both[1], both[0]];
     assert.equal(outcome.exitCode, 0, outcome.output);
     assert.match(outcome.output, /\d+ unchanged/);
     assert.doesNotMatch(outcome.output, /\d+ (created|updated|replaced|deleted|changed)/);
+    assert.notEqual(refused.exitCode, 0, refused.output);
+    assert.match(refused.output, /is being changed by `npm run up` \(\S+@\S+, process \d+, since .*\)\. Wait until/);
     assert.equal(await theDroplet(copy), dropletId);
   });
 
   it("works with plain pulumi in a person's shell", async () => {
+    const lock = leaveDeadLock(copy);
     const outcome = await copy.run("sh", ["-euc", readmeBlock(copy, "## Plain Pulumi")]);
     assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.ok(!existsSync(join(copy.folder, lock)), "the lock of a process that is no more has gone");
     assert.match(outcome.output, /\d+ unchanged/);
     assert.doesNotMatch(outcome.output, /\d+ to (create|update|replace|delete)/);
   });
@@ -153,11 +162,22 @@ describe("from a clone to a page and back", async () => {
     assert.equal(removal.exitCode, 0, removal.output);
     assert.equal((await get(shop)).status, 404);
     assert.equal((await get(page)).status, 200);
+
+    const refused = await copy.chillbox(["site", "purge", "hello", "--yes"]);
+    assert.match(refused.output, /hello is deployed/);
+    const purge = await copy.chillbox(["site", "purge", "shop", "--yes"]);
+    assert.match(purge.output, /data +\/var\/lib\/shop\/api[\s\S]*All of it is removed/);
   });
 
   it("refuses a changed page under the same version", async () => {
     copy.edit("sites/hello/root/index.html", "belongs to you", "belongs to you alone");
     await refusesAndChangesNothing(copy, /version/i);
+  });
+
+  it("refuses a command of the site file that nobody has allowed", async () => {
+    copy.edit("sites/hello.site.json", '"value": "8001"', '"cmd": "echo 8001"');
+    await refusesAndChangesNothing(copy, /hello\.site\.json[\s\S]* echo 8001\n.*: npx chillbox site allow hello$/m);
+    assert.equal((await copy.chillbox(["site", "allow", "hello", "--yes"])).exitCode, 0);
   });
 
   it("updates the site and leaves the droplet when the version is raised", async () => {
@@ -181,6 +201,8 @@ describe("from a clone to a page and back", async () => {
     const status = await copy.chillbox(["status"]);
     assert.equal(status.exitCode, 0, status.output);
     assert.match(status.output, /hello[\s\S]*1\.1\.0/);
+    const logs = await copy.chillbox(["logs", "hello", "--since", "10m"]);
+    assert.match(logs.output, /==> api <==[\s\S]*==> nginx access\.log <==[\s\S]*==> deploys <==[\s\S]*rolled back/);
     const host = await copy.chillbox(["ssh", "--", "hostname"]);
     assert.equal(host.output.trim().split("\n").at(-1), "chillbox-local-1");
   });
@@ -262,6 +284,32 @@ async function refusesAndChangesNothing(copy: ProjectCopy, message: RegExp): Pro
   assert.match(outcome.output, message);
   assert.doesNotMatch(outcome.output, /\n\s+at .*:\d+:\d+/, "a stack trace is no answer for a person");
   assert.deepEqual(state(), before);
+}
+
+/** Kills an `up`, with its Pulumi, as soon as that has locked the stack: a lock that never expires stays behind. */
+async function killUp(copy: ProjectCopy): Promise<void> {
+  const up = spawn(process.execPath, ["cli/chillbox.mjs", "up", "--yes"], {
+    cwd: copy.folder,
+    env: copy.environment,
+    stdio: "ignore",
+    detached: true,
+  });
+  const isLocked = () => {
+    const folder = join(copy.folder, "state/.pulumi/locks/organization/chillbox/local");
+    return existsSync(folder) && readdirSync(folder).some((name) => name.endsWith(".json"));
+  };
+  const limit = Date.now() + 60_000;
+  while (!isLocked() && Date.now() < limit) await sleep(20);
+  process.kill(-(up.pid ?? 0), "SIGKILL");
+  assert.ok(isLocked(), "the killed `up` had the lock");
+}
+
+/** The lock of a Pulumi that was killed. Its process number is higher than any can be. */
+function leaveDeadLock(copy: ProjectCopy): string {
+  const file = "state/.pulumi/locks/organization/chillbox/local/dead.json";
+  const lock = { pid: 2 ** 22 + 1, username: "someone", hostname: hostname(), timestamp: "2026-01-01T00:00:00Z" };
+  copy.write(file, JSON.stringify(lock));
+  return file;
 }
 
 async function theDroplet(copy: ProjectCopy): Promise<string> {

@@ -8,14 +8,15 @@ export interface Answer {
 }
 
 /**
- * GET of an address under `.localhost`, which is loopback to browsers and curl (RFC 6761, section 6.3) but a name like any other to
+ * GET, or another method, of an address under `.localhost`, which is loopback to browsers and curl (RFC 6761, section 6.3) but a name like any other to
  * Node's resolver on most Linux systems.
  */
-export function get(address: string): Promise<Answer> {
+export function get(address: string, method = "GET"): Promise<Answer> {
   const url = new URL(address);
   return new Promise((resolve, reject) => {
     const outgoing = request(
       {
+        method,
         host: "127.0.0.1",
         port: url.port,
         path: url.pathname + url.search,

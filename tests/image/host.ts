@@ -3,11 +3,13 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { findCgroups, makeDropletGroups, removeGroups } from "../../local-cloud/droplets/cgroups.ts";
 import { type Ending, launch, type Machine } from "../../local-cloud/droplets/machine.ts";
 import { rawImage } from "./raw-image.ts";
 
 const address = "198.18.200.2";
 const vpcAddress = "198.18.201.2";
+const uidBase = 1_000_000_000;
 
 /** One host booted from the image with the local cloud's launcher, alone in a network of its own with DHCP and metadata. */
 export class TestHost {
@@ -18,6 +20,17 @@ export class TestHost {
   #children: ChildProcess[] = [];
   #machine: Machine | undefined;
   #consoleStart = 0;
+  readonly #memoryMiB: number | undefined;
+
+  /** @param options.memoryMiB of its plan; default: as much as there is */
+  constructor(options: { memoryMiB?: number } = {}) {
+    this.#memoryMiB = options.memoryMiB;
+  }
+
+  /** Of the host's init, out here. */
+  get pid(): number {
+    return this.#machine?.pid ?? 0;
+  }
 
   /** Unpacks the image to a disk of 2 GiB, and makes the network and what answers in it. */
   async prepare(imagePath: string, metadata: Record<string, unknown>): Promise<void> {
@@ -62,11 +75,9 @@ export class TestHost {
       {
         disk: this.path("disk.raw"),
         mountPoint: this.path("mount"),
-        uidBase: 1_000_000_000,
+        uidBase,
         hostname: "unnamed",
-        cgroups: [],
-        cgroupRoots: [],
-        cgroupVersion: 1,
+        ...(await this.#cgroups()),
         console: this.path("console.log"),
       },
       (line) => console.error(line),
@@ -159,12 +170,24 @@ export class TestHost {
   async close(): Promise<void> {
     await this.kill();
     for (const child of this.#children) child.kill("SIGKILL");
+    if (this.#memoryMiB !== undefined) await removeGroups(await findCgroups(), this.namespace);
     try {
       this.#ip("netns", "del", this.namespace);
     } catch {
       // It was never made.
     }
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #cgroups() {
+    if (this.#memoryMiB === undefined) return { cgroups: [], cgroupRoots: [], cgroupVersion: 1 as const };
+    const host = await findCgroups();
+    const plan = { id: 1, memoryMiB: this.#memoryMiB };
+    return {
+      cgroups: await makeDropletGroups(host, this.namespace, plan, uidBase),
+      cgroupRoots: host.hierarchies.map(({ path }) => path),
+      cgroupVersion: host.version,
+    };
   }
 
   #connect(pid: number): void {

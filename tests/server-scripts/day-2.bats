@@ -30,32 +30,127 @@ rollback() { echo "$1" | script chillbox-site rollback; }
   refuses 'say SLUG and perhaps SERVICE' script chillbox-logs
   refuses 'say SLUG and perhaps SERVICE' script chillbox-logs a b c
   for slug in ../x A 'a b' 'a;b' '$(a)' a/b; do refuses 'is not a slug' script chillbox-logs "$slug"; done
-  for service in .. 'a b' 'a;b' ../../x 1a _a; do refuses 'is not the name of a service' script chillbox-logs hello "$service"; done
+  for service in .. 'a b' 'a;b' ../../x 1a __a; do refuses 'is not the name of a service' script chillbox-logs hello "$service"; done
   for lines in 0 -1 x 1x 99999999 ''; do refuses '-n needs a number' script chillbox-logs -n "$lines" hello; done
   refuses 'no site hello was ever' script chillbox-logs hello
 }
 
+# log_of SITE SERVICE: its folder, in which its logger said whose it is.
+log_of() {
+  mkdir -p "$sites/$1" "$ROOT/var/log/$1-$2"
+  echo "$1" >"$ROOT/var/log/$1-$2/owner"
+  log=$ROOT/var/log/$1-$2/current
+}
+
+# stamped SECONDS TEXT: a line as s6-log writes it, that long ago.
+stamped() { printf '%s.123456789  %s\n' "$(date -d "@$(($(date +%s) - $1))" '+%Y-%m-%d %H:%M:%S')" "$2"; }
+
 @test "logs prints the services' logs and nginx's, each or all, and none of a site whose name begins alike" {
-  mkdir -p "$sites"/hello/releases/1/services/api "$ROOT"/var/log/{hello-api,hello-world-api,nginx/hello}
-  seq 10 >"$ROOT/var/log/hello-api/current"
-  echo no >"$ROOT/var/log/hello-world-api/current"
+  log_of hello-world api
+  echo no >"$log"
+  log_of hello api
+  seq 10 >"$log"
+  mkdir -p "$ROOT/var/log/nginx/hello"
   echo asked >"$ROOT/var/log/nginx/hello/access.log"
+  logged - 1 installed
   run script chillbox-logs -n 2 hello api
   [ "$output" = $'9\n10' ]
   run script chillbox-logs hello nginx
   [ "$output" = asked ]
+  run script chillbox-logs hello deploys
+  [[ $output == 2026-*installed ]]
   run script chillbox-logs -n 1 hello
-  [[ $output == *hello-api/current*10*access.log*asked ]]
-  refuses 'there is no such log yet' script chillbox-logs hello world-api
+  [[ $output == '==> api <=='*10*'==> nginx access.log <=='*asked*'==> deploys <=='*installed ]]
+  refuses 'there is no such log yet; hello has api, nginx, deploys' script chillbox-logs hello world-api
 }
 
-@test "logs -f ends with its input" {
-  mkdir -p "$sites"/hello/releases/1/services/api "$ROOT/var/log/hello-api"
-  echo one >"$ROOT/var/log/hello-api/current"
-  (sleep 1; echo two >>"$ROOT/var/log/hello-api/current"; sleep 2) | script chillbox-logs -f hello api >"$BATS_TEST_TMPDIR/out"
-  [ "$(cat "$BATS_TEST_TMPDIR/out")" = $'one\ntwo' ]
-  run pgrep -f "tail -n 100 -F $ROOT"
-  [ "$status" -ne 0 ]
+@test "logs finds Redis and cron without their underscore" {
+  log_of hello _redis
+  echo saved >"$log"
+  run script chillbox-logs hello redis
+  [ "$output" = saved ]
+}
+
+@test "logs goes back into files that were rotated away" {
+  log_of hello api
+  seq 1 3 >"${log%current}@400000006000000000000000.s"
+  seq 4 6 >"${log%current}@400000006100000000000000.u"
+  touch -d '2026-01-01 00:00:00' "${log%current}@400000006000000000000000.s"
+  seq 7 8 >"$log"
+  [ "$(script chillbox-logs -n 4 hello api | tr '\n' ' ')" = '5 6 7 8 ' ]
+  [ "$(script chillbox-logs -n 100 hello api | wc -l)" = 8 ]
+}
+
+@test "logs --since understands how long ago, and refuses what is no time" {
+  for text in x 10 -1m 10w 2026-13-01 2026-01-01T25:00 '' '2026-01-01 20:00;x'; do
+    refuses '--since needs a time such as' script chillbox-logs --since "$text" hello
+  done
+  log_of hello api
+  { stamped 7200 old; stamped 300 new; stamped 5 newest; } >"$log"
+  [ "$(script chillbox-logs --since 10m hello api | cut -d ' ' -f 4 | tr '\n' ' ')" = 'new newest ' ]
+  [ "$(script chillbox-logs --since 3h hello api | wc -l)" = 3 ]
+  [ "$(script chillbox-logs --since 3h -n 1 hello api | cut -d ' ' -f 4)" = newest ]
+  [ -z "$(script chillbox-logs --since 1s hello api)" ]
+  since=$(date -u -d "@$(($(date +%s) - 600))" +%Y-%m-%dT%H:%M:%S)
+  [ "$(script chillbox-logs --since "$since" hello api | wc -l)" = 2 ]
+}
+
+@test "logs --since reads the times of nginx and of deploys, and leaves out files that are older" {
+  mkdir -p "$sites/hello" "$ROOT/var/log/nginx/hello"
+  access=$ROOT/var/log/nginx/hello/access.log
+  for age in 7200 60; do
+    time=$(date -d "@$(($(date +%s) - age))" '+%d/%b/%Y:%H:%M:%S %z')
+    # The visitor chooses a name and an address that look like times.
+    printf '::1 - [01/Jan/2099 [%s] "GET /%s?[01/Jan/2099:00:00:00 +0000] HTTP/1.1" 200 2 "-" "curl"\n' "$time" "$age" >>"$access"
+    printf '%s [error] 1#1: %s\nand its next line\n' "$(date -d "@$(($(date +%s) - age))" '+%Y/%m/%d %H:%M:%S')" "$age" >>"${access%/*}/error.log"
+  done
+  echo 'never read' >"$access.1"
+  touch -d '2026-01-01 00:00:00' "$access.1"
+  logged - 1 installed
+  run script chillbox-logs --since 10m hello
+  [[ $output == *'/60?'*'1#1: 60'$'\n''and its next line' ]]
+  [[ $output != *7200* ]]
+  [[ $output != *installed* ]]
+  TZ=UTC-9 run script chillbox-logs --since 2026-01-02T03:04 hello deploys
+  [[ $output == *installed ]]
+  run script chillbox-logs -n 3 hello nginx
+  [[ $output == *'never read'*7200*60* ]]
+}
+
+@test "logs --since finds its place in a long log" {
+  log_of hello api
+  now=$(date +%s)
+  awk -v now="$now" 'BEGIN { for (i = 20000; i > 0; i--) print strftime("%Y-%m-%d %H:%M:%S", now - i) ".1  line " i }' >"$log"
+  for ago in 100 6000; do
+    since=$(date -u -d "@$((now - ago))" +%Y-%m-%dT%H:%M:%S)
+    [ "$(script chillbox-logs --since "$since" hello api | head -n 1 | cut -d ' ' -f 4-)" = "line $ago" ]
+    [ "$(script chillbox-logs --since "$since" hello api | wc -l)" = "$ago" ]
+  done
+}
+
+@test "logs opens no link and no fifo that lies in the place of a log of nginx" {
+  mkdir -p "$sites/hello" "$ROOT/var/log/nginx/hello"
+  echo secret >"$ROOT/secret"
+  ln -s "$ROOT/secret" "$ROOT/var/log/nginx/hello/access.log"
+  mkfifo "$ROOT/var/log/nginx/hello/error.log"
+  run timeout 5 /usr/bin/python3 -IS "$scripts/chillbox-logs" hello nginx
+  [ "$status" -eq 0 ]
+  [ -z "$output" ]
+}
+
+@test "logs -f ends with its input, and loses nothing when the log is rotated" {
+  log_of hello api
+  echo one >"$log"
+  (
+    sleep 1
+    echo two >>"$log"
+    mv "$log" "${log%current}@400000006000000000000000.s"
+    echo three >"$log"
+    log_of hello late
+    echo four >"$log"
+    sleep 3
+  ) | script chillbox-logs -f hello >"$BATS_TEST_TMPDIR/out"
+  [ "$(cat "$BATS_TEST_TMPDIR/out")" = $'==> api <==\none\ntwo\nthree\n\n==> late <==\nfour' ]
 }
 
 @test "rollback refuses input without a good slug or release" {

@@ -117,7 +117,7 @@ run_of() {
   for command in 'a | b' 'a && b' 'a $HOME' 'a >b' 'A=b c' 'a *' 'a "$HOME"' $'a\nb'; do
     [[ "$(run_of "$command")" == "sh -c 'trap"* ]] || { echo "no shell: $command"; return 1; }
   done
-  [ "$(ls "$BATS_TEST_TMPDIR/release/services" | xargs)" = 'mail.1 mail.2' ]
+  [ "$(cd "$BATS_TEST_TMPDIR/release/services" && echo *)" = 'mail.1 mail.2' ]
   [ "$(cat "$BATS_TEST_TMPDIR/release/services/mail.2/data/log")" = mail ]
   [ -e "$BATS_TEST_TMPDIR/release/services/mail.2/data/exclusive" ]
   [ ! -e "$BATS_TEST_TMPDIR/release/services/mail.2/notification-fd" ]
@@ -131,7 +131,7 @@ run_of() {
     "$manifest" >"$manifest.changed"
   script chillbox-manifest render "$release" "$scripts" <"$manifest.changed"
   [ "$(ls "$release/services")" = page ]
-  [ "$(ls "$release/env" | xargs)" = 'ice page' ]
+  [ "$(cd "$release/env" && echo *)" = 'ice page' ]
   [ "$(cat "$release/services/page/data/socket")" = 'my-site.:8003 127.0.0.1 8003' ]
   [ -e "$release/services/page/data/exclusive" ] && [ -e "$release/services/page/data/run_chill.py" ]
   "${shell[@]}" -n "$release/services/page/run"

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SiteStatus, Status } from "../../cli/status.ts";
+import { buildImage } from "../../image/build.ts";
+import { pythonOf } from "../../toolchain/tools/server-wheels.ts";
 import { type Said, TestServer } from "./server.ts";
 
 /** One server for all tests of this file, in their order: made, given sites, attacked, restarted. */
@@ -143,6 +145,9 @@ test("enrol runs the first boot, makes the keys, and says what the server is", {
   assert.match(publicKey, /^-----BEGIN PUBLIC KEY-----\n[^-]+-----END PUBLIC KEY-----\n$/);
   assert.match(python, /^3\.\d+$/);
   assert.match(platforms[0], /^m(any|usl)linux_\d+_\d+_x86_64$/);
+  // Set-up has fetched packages for a server that says this.
+  const manifest = readFileSync(join(dirname((await buildImage()).path), "manifest.json"), "utf8");
+  assert.deepEqual({ python, platforms }, pythonOf(JSON.parse(manifest)));
   assert.match(openssl, /^3\./);
   assert.equal(changed, true);
 });
@@ -231,7 +236,11 @@ test("a static site is installed, served, and left alone the second time", { tim
 });
 
 test("a Python site is installed with its own user, environment and folders", { timeout: 60_000 }, async () => {
-  const manifest = await server.manifest("app", tree("app", "static", answering("one")), withService("app", 8101));
+  const changes = withService("app", 8101);
+  const [service] = changes.services as object[];
+  // With two workers it runs on its own, so that the kernel shows its environment.
+  const own = { ...changes, services: [{ ...service, workers: 2 }] };
+  const manifest = await server.manifest("app", tree("app", "static", answering("one")), own);
   const { result, milliseconds } = await install(manifest);
   assert.equal(result, "installed");
   assert.ok(Number(milliseconds) < 20_000, `${milliseconds} ms`);
@@ -261,6 +270,16 @@ test("an ASGI service runs on the uvicorn that chillbox carries, with its own pa
   const seen =
     "import gunicorn, pkg_resources, importlib.util as u; print([n for n in ('uvicorn', 'flask') if u.find_spec(n)])";
   assert.equal(await root(`s6-setuidgid app ${venv}/bin/python -W ignore -c "${seen}"`), "[]");
+  // A chill service finds chill with all it needs, and its command.
+  const pages = "/var/lib/chillbox/sites/app/venvs/pages";
+  await root(
+    `cp -R /var/lib/chillbox/sites/app/current/app/nginx /run/pages && chillbox-venv app /run/pages ${pages} chill`,
+  );
+  const said = await root(
+    `s6-setuidgid app ${pages}/bin/chill --version && s6-setuidgid app ${pages}/bin/python -c "import yaml._yaml"`,
+  );
+  assert.match(said, /^\d+\.\d+\.\d+$/);
+  await root(`rm -r /run/pages ${pages}`);
   assert.equal((await server.ssh("doas chillbox-site remove", { slug: "async" })).code, 0);
 });
 

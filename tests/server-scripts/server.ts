@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -27,15 +27,26 @@ export interface Said {
 
 /** A server that was made as `pulumi up` makes one, but for the cloud around it: real image, real enrol and configure. */
 export class TestServer {
-  readonly host = new TestHost();
-  readonly files = this.host.path("files");
+  readonly host: TestHost;
+  readonly files: string;
   #children: ChildProcess[] = [];
   #hostKey = "";
   #python: ServerPython = { python: "", platforms: [] };
   #envelope = { key: "", sha256: "" };
 
+  /** @param options.memoryMiB of its plan; default: as much as there is */
+  constructor(options: { memoryMiB?: number } = {}) {
+    this.host = new TestHost(options);
+    this.files = this.host.path("files");
+  }
+
   get hostKeys(): string[] {
     return [this.host.text("provisional.pub"), ...(this.#hostKey ? [this.#hostKey] : [])];
+  }
+
+  /** The server's Python and platforms; known once it is enrolled. */
+  get python(): ServerPython {
+    return this.#python;
   }
 
   /** Boots the image and waits for ssh. */
@@ -111,7 +122,9 @@ export class TestServer {
 
   /** Runs a command on the server as the admin user. */
   async ssh(command: string, input: unknown = ""): Promise<Said> {
-    writeFileSync(this.host.path("hosts"), `${this.host.address} ${this.#hostKey}\n`);
+    // Another ssh may be reading it just now.
+    writeFileSync(this.host.path("hosts.new"), `${this.host.address} ${this.#hostKey}\n`);
+    renameSync(this.host.path("hosts.new"), this.host.path("hosts"));
     const options = [
       `UserKnownHostsFile=${this.host.path("hosts")}`,
       "BatchMode=yes",

@@ -30,7 +30,7 @@ refuses_archive() {
 }
 
 @test "unpacks what is below the top folder, with plain modes and the files' dates" {
-  archive 'entry("hello/", tarfile.DIRTYPE); file("hello/a/b.txt", "text", 0o666); file("hello/run", "x", 0o4711); entry("hello/link", tarfile.SYMTYPE, "a/b.txt")'
+  archive 'entry("hello/", tarfile.DIRTYPE); file("hello/a/b.txt", "text", 0o666); file("hello/run", "x", 0o711); entry("hello/link", tarfile.SYMTYPE, "a/b.txt")'
   script chillbox-unpack "$archive" "$target" hello
   [ "$(cat "$target/link")" = text ]
   [ "$(stat -c '%a %Y' "$target/a/b.txt")" = '644 1000000000' ]
@@ -53,8 +53,9 @@ refuses_archive() {
   refuses_archive '.*lies below something that is not a folder'
   archive 'file("hello/f"); file("hello/f/x")'
   refuses_archive '.*lies below something that is not a folder'
-  archive 'entry("hello/a/b", tarfile.DIRTYPE); entry("hello/up", tarfile.SYMTYPE, "a/b"); entry("hello/out", tarfile.SYMTYPE, "up/../../../etc")'
-  refuses_archive '.*'
+  # Each of these stays inside by its text; together the second one leaves by two folders.
+  archive 'file("hello/d/e/f/x"); entry("hello/d/e/f/up", tarfile.SYMTYPE, "../../../d"); entry("hello/out", tarfile.SYMTYPE, "d/e/f/up/../../../etc")'
+  refuses_archive ".*'..' after a name"
 }
 
 @test "refuses devices, fifos, hard links and sparse files" {
@@ -77,6 +78,19 @@ refuses_archive() {
   refuses 'more than 2 entries' script chillbox-unpack "$archive" "$target" hello --max-entries 2
   archive ''
   refuses_archive 'it is empty'
+}
+
+@test "refuses setuid, setgid, names that differ in case alone, and a bomb" {
+  for mode in 0o4755 0o2755; do
+    archive "file('hello/su', 'x', $mode)"
+    refuses_archive "'hello/su' is set to run as another user"
+  done
+  archive 'file("hello/A/x"); file("hello/a/y")'
+  refuses_archive "'hello/a/y' differs from 'A' only in upper and lower case"
+  archive 'file("hello/caf\u00e9"); file("hello/cafe\u0301")'
+  refuses_archive ".*only in upper and lower case"
+  archive 'file("hello/0", "0" * 20000000)'
+  refuses_archive 'unpacked it would have more than 200 times its own size'
 }
 
 @test "says so when an archive is cut off or no archive at all" {

@@ -1,15 +1,26 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { hostname, tmpdir } from "node:os";
+import { hostname, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { askSites, isPage } from "../../cli/ask-sites.ts";
 import { checkProject } from "../../cli/project-check.ts";
 import { checkPassphrase, removeState } from "../../cli/pulumi.ts";
 import { readConfig, removeSecrets, stackConfigFile } from "../../cli/stack-config.ts";
+import { aloneWithStack } from "../../cli/stack-lock.ts";
 import { removeDeadLocks } from "../../cli/state-locks.ts";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
 import type { SiteFile } from "../../lib/site-file.ts";
@@ -114,6 +125,11 @@ describe("what is thrown away without Pulumi", () => {
   });
 });
 
+async function until(isTrue: () => boolean): Promise<void> {
+  for (let attempt = 0; attempt < 200 && !isTrue(); attempt++) await sleep(20);
+  assert.ok(isTrue());
+}
+
 describe("locks of Pulumi's state", () => {
   const locks = "state/.pulumi/locks/organization/chillbox/local";
 
@@ -133,6 +149,26 @@ describe("locks of Pulumi's state", () => {
     }
   });
 
+  it("are removed when their process was killed and nobody has asked for its end", async () => {
+    copyFileSync("/bin/sleep", join(folder, "pulumi"));
+    chmodSync(join(folder, "pulumi"), 0o755);
+    // The parent goes on as a program that does not know of its child.
+    const parent = execa("sh", ["-c", `${join(folder, "pulumi")} 60 & echo $!; exec sleep 60`], { reject: false });
+    try {
+      const pid = await new Promise<number>((resolve) => parent.stdout.once("data", (text) => resolve(Number(text))));
+      const project = makeLock("zombie", { ...lock, pid });
+      await until(() => readFileSync(`/proc/${pid}/stat`, "utf8").includes("(pulumi) S"));
+      await assert.rejects(removeDeadLocks(project, "local"), UserError);
+      process.kill(pid, "SIGKILL");
+      await until(() => readFileSync(`/proc/${pid}/stat`, "utf8").includes("(pulumi) Z"));
+      await removeDeadLocks(project, "local");
+      assert.deepEqual(readdirSync(join(project, locks)), []);
+    } finally {
+      parent.kill();
+      await parent;
+    }
+  });
+
   it("are removed when they were not written to their end", async () => {
     const project = makeLock("half", '{"pid":');
     await removeDeadLocks(project, "local");
@@ -143,7 +179,7 @@ describe("locks of Pulumi's state", () => {
     const project = makeLock("far", { ...lock, pid: 1, hostname: "another-host" });
     await assert.rejects(removeDeadLocks(project, "local"), (error) => {
       assert.ok(error instanceof UserError);
-      assert.match(error.message, /process 1 of someone on another-host since 2026-01-01/);
+      assert.match(error.message, /someone@another-host, process 1, since 2026-01-01 00:00:00 UTC\. Wait/);
       assert.match(error.message, /a\.json/);
       return true;
     });
@@ -152,6 +188,75 @@ describe("locks of Pulumi's state", () => {
 
   it("may be absent", async () => {
     await removeDeadLocks(join(folder, "no-state"), "local");
+  });
+});
+
+describe("two commands that change stack local", () => {
+  const repositoryOfCopy = join(folder, "two");
+  const home = join(repositoryOfCopy, ".chillbox");
+  const settings = { ...localCloudSettings({ CHILLBOX_HOME: home }), repository: repositoryOfCopy };
+
+  /** Another process that holds the lock until it is ended. */
+  async function holdElsewhere() {
+    const module = join(repository, "cli/stack-lock.ts");
+    const script = `import { aloneWithStack } from ${JSON.stringify(module)};
+      await aloneWithStack(${JSON.stringify(settings)}, "npm run up", () => {
+        console.log("held");
+        return new Promise(() => setInterval(() => {}, 1000));
+      });`;
+    const holder = execa(process.execPath, ["--input-type=module", "--eval", script], { reject: false, buffer: false });
+    await new Promise((resolve) => holder.stdout.once("data", resolve));
+    const end = async (signal: "SIGTERM" | "SIGKILL") => {
+      holder.kill(signal);
+      await holder;
+    };
+    return { pid: holder.pid, end };
+  }
+  const enter = () => aloneWithStack(settings, "npm run down", async () => "in");
+
+  it("one is in, and the other is told who it is, since when, and what to do", async () => {
+    const holder = await holdElsewhere();
+    try {
+      const who = `${userInfo().username}@${hostname()}, process ${holder.pid}, since 20..-..-.. ..:..:.. UTC`;
+      await assert.rejects(enter(), {
+        name: "UserError",
+        message: new RegExp(
+          `^Stack local is being changed by \`npm run up\` \\(${who}\\)\\. Wait until it has ended, `,
+        ),
+      });
+    } finally {
+      await holder.end("SIGTERM");
+    }
+    assert.equal(await enter(), "in");
+  });
+
+  it("a killed one does not keep the other out, and neither does its Pulumi's lock", async () => {
+    const holder = await holdElsewhere();
+    const locks = join(repositoryOfCopy, "state/.pulumi/locks/organization/chillbox/local");
+    mkdirSync(locks, { recursive: true });
+    const lock = { pid: holder.pid, username: "someone", hostname: hostname(), timestamp: "2026-01-01T00:00:00Z" };
+    writeFileSync(join(locks, "a.json"), JSON.stringify(lock));
+    await holder.end("SIGKILL");
+    assert.equal(await enter(), "in");
+    assert.deepEqual(readdirSync(locks), []);
+  });
+
+  it("a Pulumi of a person's own that is at work is respected", async () => {
+    const locks = join(repositoryOfCopy, "state/.pulumi/locks/organization/chillbox/local");
+    mkdirSync(join(repositoryOfCopy, "bin"), { recursive: true });
+    copyFileSync("/bin/sleep", join(repositoryOfCopy, "bin/pulumi"));
+    chmodSync(join(repositoryOfCopy, "bin/pulumi"), 0o755);
+    const pulumi = execa(join(repositoryOfCopy, "bin/pulumi"), ["60"], { reject: false });
+    try {
+      const lock = { pid: pulumi.pid, username: "someone", hostname: hostname(), timestamp: "2026-01-01T00:00:00Z" };
+      writeFileSync(join(locks, "b.json"), JSON.stringify(lock));
+      await assert.rejects(enter(), { name: "UserError", message: /by Pulumi: someone@.*, process \d+, since/ });
+      assert.deepEqual(readdirSync(locks), ["b.json"]);
+    } finally {
+      pulumi.kill("SIGKILL");
+      await pulumi;
+    }
+    assert.equal(await enter(), "in");
   });
 });
 

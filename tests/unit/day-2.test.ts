@@ -15,6 +15,7 @@ const service: ServiceStatus = {
   wanted: true,
   exitCode: -1,
   signal: "NA",
+  lacksSecrets: false,
   lastLine: null,
 };
 
@@ -40,6 +41,7 @@ const status: Status = {
       serverName: "hello.test",
       domains: [],
       releases: [],
+      certificate: { file: "/etc/hello.pem", expires: "2026-01-12T03:04:05Z" },
       pin: { from: ["1.1.0+0123456789ab"], since: "2026-01-02T03:04:05Z", by: "me@laptop", reason: "it broke" },
       lastDeploy: {
         when: "2026-01-02T03:04:05Z",
@@ -62,6 +64,7 @@ const status: Status = {
       serverName: "still.test",
       domains: [],
       releases: [],
+      certificate: null,
       pin: null,
       lastDeploy: null,
       services: [],
@@ -72,7 +75,7 @@ const status: Status = {
 describe("status and log for a person", () => {
   it("shows the server, then a line for each site, then what needs somebody", () => {
     assert.equal(
-      renderStatus(status),
+      renderStatus(status, Date.parse("2026-01-02T03:04:05Z")),
       [
         "server  box-1 (box.test), Alpine Linux v3.22 (3.22.1), Linux 6.12.1",
         "up      2 d, load 0.1 0.2 0.3",
@@ -80,11 +83,12 @@ describe("status and log for a person", () => {
         "disk    8192 MiB of 10.0 GiB free",
         "nginx   up 60 s",
         "",
-        "SITE   RELEASE                      SINCE                SERVICES                                               LAST DEPLOY",
-        "hello  1.0.0+0123456789ab (pinned)  2026-01-02 03:04:05  api up 2 h, mail down 5 s (exit code 3; starts again)  rolled back 1.0.0+0123456789ab by me@laptop",
-        "still  1+0123456789ab               2026-01-02 03:04:05  -                                                      -",
+        "SITE   RELEASE                      SINCE                CERTIFICATE       SERVICES                                               LAST DEPLOY",
+        "hello  1.0.0+0123456789ab (pinned)  2026-01-02 03:04:05  until 2026-01-12  api up 2 h, mail down 5 s (exit code 3; starts again)  rolled back 1.0.0+0123456789ab by me@laptop",
+        "still  1+0123456789ab               2026-01-02 03:04:05  none              -                                                      -",
         "",
         "hello was rolled back from 1.1.0+0123456789ab by me@laptop at 2026-01-02 03:04:05: it broke. The next other release ends that.",
+        "hello's certificate ends in 10 d, at 2026-01-12 03:04:05.",
         "hello mail down 5 s (exit code 3; starts again); it said last: no ?[2Jluck",
         "",
       ].join("\n"),
@@ -101,6 +105,22 @@ describe("status and log for a person", () => {
     assert.equal(stateOf({ ...down, signal: "SIGKILL" }), "down 1 s (killed by SIGKILL; starts again)");
     assert.match(stateOf({ ...down, exitCode: 1, wanted: false }), /exit code 1; is not started again: it ended too/);
     assert.match(stateOf(down), /never ran/);
+    assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets");
+  });
+
+  it("tells of certificates that cannot be read, have ended, or end within two weeks, and of no others", () => {
+    const now = Date.parse("2026-01-02T00:00:00Z");
+    const notes = (expires: string | null) => {
+      const [site] = status.sites;
+      assert.ok(site);
+      const certificate = { file: "/etc/hello.pem", expires };
+      const sites = [{ ...site, pin: null, services: [], certificate }];
+      return renderStatus({ ...status, sites }, now).split("\n\n")[2] ?? "";
+    };
+    assert.match(notes(null), /^hello's certificate \/etc\/hello\.pem cannot be read\.$/m);
+    assert.match(notes("2026-01-01T00:00:00Z"), /^hello's certificate ended at 2026-01-01 00:00:00\.$/m);
+    assert.match(notes("2026-01-15T23:59:00Z"), /ends in 13 d/);
+    assert.equal(notes("2026-01-16T00:00:00Z"), "");
   });
 
   it("shows deploys, the oldest first", () => {

@@ -161,6 +161,76 @@ describe("chillbox site check", () => {
   });
 });
 
+describe("chillbox site allow", () => {
+  const config = "Pulumi.local.yaml";
+  const withCommand = (cmd: string) => {
+    const env = [
+      { name: "API_PORT", value: "8001" },
+      { name: "BUILT", cmd },
+    ];
+    const text = JSON.stringify({ ...JSON.parse(copy.read("sites/hello.site.json")), env });
+    copy.write("sites/hello.site.json", text);
+  };
+  /** The same with a terminal, at which a person types a line. */
+  const atTerminal = (answer: string) =>
+    copy.run("sh", ["-c", `echo ${answer} | script -qec 'node cli/chillbox.mjs site allow hello' /dev/null`]);
+
+  it("shows the commands and allows nothing without a word", async () => {
+    withCommand("date -u");
+    const { exitCode, output } = await site("allow", "hello");
+    assert.equal(exitCode, 1);
+    assert.match(output, /hello\.site\.json[\s\S]*env\[1\]\.cmd, the value of BUILT:\n {6}date -u/);
+    assert.match(output, /no terminal to ask\..*: npx chillbox site allow hello --yes$/m);
+    assert.ok(!existsSync(join(copy.folder, config)));
+  });
+
+  it("asks at a terminal and takes no for an answer", async () => {
+    const no = await atTerminal("");
+    assert.equal(no.exitCode, 1, no.output);
+    assert.match(no.output, /May they run\? \[y\/N\][\s\S]*Nothing was allowed/);
+    assert.ok(!existsSync(join(copy.folder, config)));
+    const yes = await atTerminal("y");
+    assert.equal(yes.exitCode, 0, yes.output);
+    assert.match(copy.read(config), /^config:\n {2}chillbox:allowedCommands:\n {4}hello: [0-9a-f]{64}\n$/);
+    assert.match((await site("allow", "hello")).output, /allowed already/);
+  });
+
+  it("asks again after a change, and leaves the rest of the stack's file alone", async () => {
+    const before = copy.read(config).replace("config:\n", "config:\n  # Mine\n  chillbox:size: small\n");
+    copy.write(config, before);
+    withCommand("date");
+    assert.match((await site("check")).output, /warning: "env\[1\]\.cmd" is a command that is not allowed/);
+    assert.equal((await site("allow", "hello")).exitCode, 1);
+    assert.equal(copy.read(config), before);
+    assert.equal((await site("allow", "hello", "--yes")).exitCode, 0);
+    const after = copy.read(config);
+    assert.notEqual(after, before);
+    assert.equal(after.replace(/hello: .*/, ""), before.replace(/hello: .*/, ""));
+    assert.match((await site("check")).output, /, 0 warnings/);
+  });
+
+  it("gives the permission to the stack that is named, and to none that is not there", async () => {
+    const missing = await site("allow", "hello", "--yes", "--stack", "production");
+    assert.equal(missing.exitCode, 1);
+    assert.match(missing.output, /There is no Pulumi\.production\.yaml/);
+    copy.write("Pulumi.production.yaml", "config: {}\n");
+    assert.match(
+      (await site("allow", "hello", "--stack", "production")).output,
+      /allow hello --stack production --yes$/m,
+    );
+    assert.equal((await site("allow", "hello", "--yes", "--stack", "production")).exitCode, 0);
+    assert.match(copy.read("Pulumi.production.yaml"), /hello: [0-9a-f]{64}/);
+    copy.delete("Pulumi.production.yaml");
+  });
+
+  it("has nothing to do for a site without commands, and names one that is not there", async () => {
+    assert.match((await site("allow", "new-static")).output, /has no commands/);
+    const { exitCode, output } = await site("allow", "nowhere");
+    assert.equal(exitCode, 1);
+    assert.match(output, /^chillbox: There is no site "nowhere"/);
+  });
+});
+
 async function files(archive: string): Promise<string> {
   return (await readArchive(archive)).map(({ path }) => path).join("\n");
 }

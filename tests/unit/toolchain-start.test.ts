@@ -18,7 +18,8 @@ after(() => rmSync(folder, { recursive: true }));
 function makeProject(name: string, script: string): string {
   const project = join(folder, name);
   mkdirSync(join(project, "toolchain"), { recursive: true });
-  cpSync(join(repository, "toolchain/start.mjs"), join(project, "toolchain/start.mjs"));
+  for (const file of ["toolchain/start.mjs", "toolchain/stripped-types.mjs"])
+    cpSync(join(repository, file), join(project, file));
   cpSync(join(repository, "toolchain/node"), join(project, "toolchain/node"), { recursive: true });
   const manifest = { name, version: "1.0.0", type: "module" };
   writeFileSync(join(project, "package.json"), JSON.stringify(manifest));

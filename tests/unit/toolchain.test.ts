@@ -1,12 +1,23 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { after, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
 import { UserError } from "../../lib/user-error.ts";
+import { carriedSets, requirementsFile, wheelsFolder } from "../../lib/wheels.ts";
 import { packagesToRun, packagesToTest } from "../../toolchain/debian-packages.ts";
 import { pathWithTools, shellQuote } from "../../toolchain/environment.ts";
 import { fillFolder, writeIfChanged } from "../../toolchain/files.ts";
@@ -17,11 +28,13 @@ import { run } from "../../toolchain/run.ts";
 import type { Context, FoundTool, Tool } from "../../toolchain/tool.ts";
 import { missingPackages, packageTool } from "../../toolchain/tools/debian-packages.ts";
 import { allTools, toRun, toTest } from "../../toolchain/tools/index.ts";
+import { pythonOf } from "../../toolchain/tools/server-wheels.ts";
 import { isWrapper, makePassphrase, writeWrapper } from "../../toolchain/wrapper.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "chillbox-toolchain-"));
 after(() => rmSync(folder, { recursive: true }));
 
+const { repository } = localCloudSettings();
 const quiet = () => {};
 
 function contextIn(name: string): Context {
@@ -231,6 +244,29 @@ describe("the pulumi wrapper", () => {
     assert.deepEqual(words, ["up", "a b"]);
   });
 
+  it("removes locks of Pulumi's whose process is no more on this host, of every stack", async () => {
+    const { settings } = contextIn("wrapper-locks");
+    const locks = join(settings.home, "state/.pulumi/locks/organization/chillbox/production");
+    mkdirSync(locks, { recursive: true });
+    const lock = { pid: process.pid, username: "someone", hostname: hostname(), timestamp: "2026-01-01T00:00:00Z" };
+    writeFileSync(join(locks, "dead.json"), JSON.stringify(lock));
+    writeFileSync(join(locks, "far.json"), JSON.stringify({ ...lock, hostname: "another-host" }));
+    const pulumi = join(folder, "wrapper-locks/real/pulumi");
+    mkdirSync(dirname(pulumi));
+    copyFileSync("/bin/sleep", pulumi);
+    const living = execa(pulumi, ["60"], { reject: false });
+    writeFileSync(join(locks, "living.json"), JSON.stringify({ ...lock, pid: living.pid }));
+    try {
+      const list = { path: "/bin/ls", version: "1", source: "path" } as const;
+      await writeWrapper({ ...settings, repository: settings.home }, { pulumi: list });
+      const { stdout } = await execa(join(settings.home, "bin/pulumi"), [locks]);
+      assert.deepEqual(stdout.split("\n"), ["far.json", "living.json"]);
+    } finally {
+      living.kill("SIGKILL");
+      await living;
+    }
+  });
+
   it("has a passphrase that stays and that only its owner reads", async () => {
     const { settings } = contextIn("passphrase");
     await makePassphrase(settings);
@@ -269,6 +305,29 @@ describe("the list of tools", () => {
   it("pins what it builds: go.sum is committed beside each go.mod", () => {
     for (const name of ["pulumi", "versitygw"]) {
       assert.ok(existsSync(join(import.meta.dirname, `../../toolchain/${name}/go.sum`)));
+    }
+  });
+});
+
+describe("packages for servers", () => {
+  const target = (...packages: string[]) => {
+    const { python, platforms = [] } = pythonOf({ packages }) ?? {};
+    return [python, platforms[0], platforms.at(-1)];
+  };
+
+  it("are those for the image's Python and C library", () => {
+    const glibc = ["glibc-libs-2.41-r0", "musl-1.2.5-r23", "python3-3.13.5-r0"];
+    assert.deepEqual(target(...glibc), ["3.13", "manylinux_2_41_x86_64", "manylinux2014_x86_64"]);
+    const musl = ["musl-1.2.5-r23", "musl-utils-1.2.5-r23", "python3-3.12.13-r0", "python3-pyc-3.12.13-r0"];
+    assert.deepEqual(target(...musl), ["3.12", "musllinux_1_2_x86_64", "musllinux_1_1_x86_64"]);
+    assert.equal(pythonOf({ packages: ["musl-1.2.5-r23"] }), undefined);
+  });
+
+  it("are of pure Python where set-up fetches them for every server", async () => {
+    for (const { name, pure } of carriedSets) {
+      if (!pure) continue;
+      const names = readdirSync(await wheelsFolder(join(repository, requirementsFile(name))));
+      assert.ok(names.length > 0 && names.every((file) => file.endsWith("-none-any.whl")), names.join(" "));
     }
   });
 });

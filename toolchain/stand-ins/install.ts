@@ -10,6 +10,7 @@ export interface StandIns {
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
+const strippedTypes = import.meta.resolve("../stripped-types.mjs");
 const pulumiPackage = join(here, "../../node_modules/@pulumi/pulumi");
 /** What each part is called in a plugin folder, which version it says it is, and the script that it runs. */
 const parts = [
@@ -70,11 +71,20 @@ export function installStandIns(pulumiHome: string, nodePath: string, which: Sta
   }
 }
 
+/** Whether a stand-in's launcher is one that this version writes for this node. */
+export function isCurrentLauncher(text: string, nodePath: string): boolean {
+  return text.includes(quoted(nodePath)) && text.includes(quoted(`--import=${strippedTypes}`));
+}
+
 const launcherMark = "# chillbox stand-in";
 
 function launcher(nodePath: string, script: string): string {
-  const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
-  return `#!/bin/sh\n${launcherMark}\nexec ${quoted(nodePath)} --disable-warning=ExperimentalWarning ${quoted(script)} "$@"\n`;
+  const words = [nodePath, "--disable-warning=ExperimentalWarning", `--import=${strippedTypes}`, script].map(quoted);
+  return `#!/bin/sh\n${launcherMark}\nexec ${words.join(" ")} "$@"\n`;
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** A launcher is small; an official plugin, of a hundred megabytes, is not read. */

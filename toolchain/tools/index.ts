@@ -4,6 +4,7 @@ import { debianPackages, debianPackagesToTest } from "./debian-packages.ts";
 import { image } from "./image.ts";
 import { plugins } from "./plugins.ts";
 import { pulumi } from "./pulumi.ts";
+import { serverWheels } from "./server-wheels.ts";
 import { versitygw } from "./versitygw.ts";
 import { wheels } from "./wheels.ts";
 
@@ -16,6 +17,7 @@ export const allTools: readonly Tool[] = [
   ansible,
   wheels,
   image,
+  serverWheels,
   debianPackagesToTest,
   ansibleLint,
 ];

@@ -6,6 +6,7 @@ import { commandsNamed, isProgram } from "../commands.ts";
 import { pulumiHome } from "../environment.ts";
 import { exists } from "../files.ts";
 import { run } from "../run.ts";
+import { installStandIns, isCurrentLauncher } from "../stand-ins/install.ts";
 import type { Context, FoundTool, Tool } from "../tool.ts";
 
 /** The stand-ins by the names that `stand-ins/install.ts` knows. */
@@ -72,7 +73,7 @@ async function find(plugin: Plugin, context: Context): Promise<FoundTool | undef
     return isOfficial ? { path, version: plugin.version, source: "path" } : undefined;
   }
   // A stand-in names the Node that runs it: it is written again when this is another.
-  const isCurrent = !isLink && (await readFile(path, "utf8")).includes(process.execPath);
+  const isCurrent = !isLink && isCurrentLauncher(await readFile(path, "utf8"), process.execPath);
   return isCurrent ? { path, version: plugin.version, source: "stand-in" } : undefined;
 }
 
@@ -85,7 +86,6 @@ async function make(context: Context): Promise<void> {
     await removeLink(placeOf(plugin, context));
     if (official) await link(placeOf(plugin, context), dirname(official));
   }
-  const { installStandIns } = await import("../stand-ins/install.ts");
   installStandIns(pulumiHome(context.settings), process.execPath, which);
 }
 

@@ -262,6 +262,7 @@ describe("a release by URL", () => {
   const site = {
     slug: "shop",
     path: join(parent, "shop.site.json"),
+    env: [],
     services: [],
     release: `${base}/shop.tar.gz`,
   } as unknown as SiteFile;

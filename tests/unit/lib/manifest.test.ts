@@ -45,6 +45,7 @@ const release = {
     "server {\nlisten $SERVER_PORT;\nserver_name $SERVER_NAME;\nset $y $URL;\nset $x $host; # $IMMUTABLE_BUCKET_DOMAIN_NAME $S3_ENDPOINT_URL\n}\n",
   templateName: "shop 1.2.3: shop.nginx.conf.template",
   immutable: [],
+  env: [],
 };
 const surroundings = {
   serverName: "box.test",

@@ -99,12 +99,17 @@ server {
   location /admin/ {
     satisfy any; allow 10.0.0.0/8; deny all;
     auth_basic "Admin"; auth_basic_user_file /srv/shop/root/.htpasswd;
-    auth_request /auth; auth_request_set $user $upstream_http_x_user;
+    auth_request /auth; auth_request_set $shop_user $upstream_http_x_user;
     mirror /mirror;
   }
   location = /auth { internal; proxy_pass http://127.0.0.1:8001/auth; proxy_pass_request_body off; }
   location /text/ { types { text/plain log txt; include /etc/nginx/mime.types; } default_type text/plain; }
   location /sub/ { sub_filter '</head>' '<script src="/x.js"></script></head>'; sub_filter_once on; return 200 a#b; }
+  location ~ ^/u/(?<shop_name>[a-z]+)$ { return 200 "$shop_name (?<=x)"; }
+  location /direct { proxy_pass http://127.0.0.1:8001$request_uri; }
+  location @included { ssi on; ssi_types text/plain; proxy_pass http://127.0.0.1:8001; }
+  include /etc/nginx/mime.types;
+  location /.well-known/ { root /srv/shop/; }
   location ^~ /.well-known/acme-challenge/ { root /srv/chillbox; }
 }
 `;
@@ -182,7 +187,7 @@ const attacks: readonly (readonly [string, RegExp])[] = [
   [location("memcached_pass 127.0.0.1:8001;"), /"memcached_pass"/],
   [location("dav_methods PUT;"), /"dav_methods" writes files/],
   [location("stub_status;"), /"stub_status" is not among those/],
-  [location("ssi on;"), /"ssi"/],
+  [location("auth_request_set $http_upgrade x;"), /"auth_request_set" sets the variable \$http_upgrade/],
   [server("resolver 8.8.8.8;"), /"resolver"/],
   [server("merge_slashes off;"), /"merge_slashes"/],
   [location("made_up on;"), /"made_up" is not among those.*docs\/sites\.md/],
@@ -203,6 +208,9 @@ const attacks: readonly (readonly [string, RegExp])[] = [
   [location("proxy_pass http://evil.test/;"), /"proxy_pass"/],
   [location("proxy_pass http://nyc3.spaces.test.evil.test/;"), /"proxy_pass"/],
   [location("proxy_pass http://nyc3.spaces.test:22/;"), /"proxy_pass"/],
+  [location("proxy_pass http://127.0.0.1:8001$arg_x;"), /variables only behind the "\/"/],
+  [location("proxy_pass http://127.0.0.1:8001$request_uri.evil.test;"), /"proxy_pass"/],
+  [location("proxy_pass http://127.0.0.1:8001$uri@evil.test;"), /"proxy_pass"/],
   [location("proxy_pass http://$host/;"), /variables only behind the "\/"/],
   [location("proxy_pass $target;"), /"proxy_pass"/],
   [location("proxy_pass ${target};"), /"proxy_pass"/],
@@ -239,6 +247,16 @@ const attacks: readonly (readonly [string, RegExp])[] = [
   ["map $uri shop_x { }", /"map"/],
   ["geo $http_host { }", /"geo"/],
   ["split_clients $uri $other_x { }", /"split_clients"/],
+  [server("location ~ ^/(?<args>x)$ { return 200; }"), /"location" sets the variable \$args, .*Call it \$shop_/],
+  [server("location ~ ^/(?P<http_upgrade>x)$ { return 200; }"), /\$http_upgrade/],
+  [server("location ~ \"^/(?'other_x'x)$\" { return 200; }"), /\$other_x/],
+  [server("if ($uri ~ (?<other_x>x)) { return 200; }"), /"if" sets the variable \$other_x/],
+  [location("rewrite ^/(?<other_x>x)$ /y redirect;"), /"rewrite" sets the variable/],
+  [location("proxy_redirect ~^/(?<other_x>x)$ /y;"), /"proxy_redirect" sets/],
+  ["map $uri $shop_x { ~^(?<other_x>y) 1; }", /sets the variable \$other_x/],
+  [server("return 200 $other_token;"), /"return" has the variable \$other_token, which nothing sets here/],
+  [location("proxy_set_header X ${other_token};"), /\$other_token/],
+  ["map $uri $shop_x { default $other_token; }", /\$other_token/],
   ["limit_req_zone $uri zone=other:1m rate=1r/s;", /"limit_req_zone"/],
   ["limit_req_zone $uri zone=shop:99m rate=1r/s;", /more than 16m/],
   ["limit_conn_zone $uri zone=shop:1g;", /zone=NAME:SIZE/],
@@ -248,7 +266,9 @@ const attacks: readonly (readonly [string, RegExp])[] = [
   [server("root /;"), /"root" is "\/".*\/srv\/shop\/root/],
   [server("root /srv/other/root;"), /"root"/],
   [server("root /srv/shop/rootkit;"), /"root"/],
-  [server("root /srv/shop;"), /"root"/],
+  [server("root /srv/shop/x;"), /"root"/],
+  [server("root /srv/shop/..;"), /"root"/],
+  [server("location /a { alias /srv/shop/; }"), /"alias" leads out/],
   [server("root srv/shop/root;"), /"root"/],
   [server("root /srv/shop/root/../../other/root;"), /"root"/],
   [server("root /srv/shop/root/..;"), /"root"/],
@@ -264,6 +284,9 @@ const attacks: readonly (readonly [string, RegExp])[] = [
   [location("root /srv/chillbox;"), /"root"/],
   [server("location ~ /.well-known/acme-challenge/ { root /srv/chillbox; }"), /"root"/],
   [server("location ~/.well-known/acme-challenge/ { root /srv/chillbox; }"), /"root"/],
+  [server("location /.well-knowing/ { root /srv/chillbox; }"), /"root"/],
+  [server("location ~ /.well-known/ { root /srv/chillbox/; }"), /"root"/],
+  [server("location /.well-known/ { alias /srv/chillbox/; }"), /"alias"/],
   [server("location /.well-known/acme-challenge/ { root /srv/chillbox/other; }"), /"root"/],
   [location("alias /etc/;"), /"alias"/],
   [server("location /a { alias /srv/shop/root/; }"), /"alias" leads out/],
@@ -447,6 +470,7 @@ function render(slug: string, template: string, env: readonly { name: string; va
       artifactSize: 1,
       artifactDigest: "",
       immutable: [],
+      env: [],
     },
     template,
     templateName: `${slug} 1.0.0: nginx/templates/${slug}.nginx.conf.template`,

@@ -203,6 +203,66 @@ test("a missing release is refused", async () => {
   await assertRefused(/there is no folder or file .*\/none/, { release: "./none" });
 });
 
+test("a hostile archive is refused before anything of it is written, as the release and as what make builds", async () => {
+  const pack = `tar -P --transform='s|\\(.*\\)api.py|\\1../../evil|'`;
+  execFileSync("sh", ["-c", `${pack} -C ${folder} -czf ${join(folder, "hostile.tar.gz")} shop`]);
+  await assertRefused(/hostile\.tar\.gz: "shop\/\.\.\/\.\.\/evil" has "\.\."/, { release: "hostile.tar.gz" });
+  await assert.rejects(runs(), { code: "ENOENT" }, "make has not run");
+  const text = await readFile(join(source, "Makefile"), "utf8");
+  await writeFile(
+    join(source, "Makefile"),
+    text.replace("tar -C dist/a", () => `${pack} -C dist/a`),
+  );
+  await assertRefused(/dist\/artifact\.tar\.gz: "shop\/api\/\.\.\/\.\.\/evil" has "\.\."/);
+  assert.ok(!(await readdir(folder, { recursive: true })).some((path) => path.endsWith("evil")));
+});
+
+test("the configured limits hold for the release and for both archives that make builds", async () => {
+  const limits = { bytes: 1_000_000, entries: 100, ratio: 200 };
+  const limited = (entries: number, release = site.release) => {
+    return buildRelease({ ...site, release }, { artifactsFolder, limits: { ...limits, entries } });
+  };
+  execFileSync("tar", ["-C", folder, "-czf", join(folder, "limited.tar.gz"), "shop"]);
+  await assert.rejects(limited(3, "limited.tar.gz"), {
+    message: /^\S+\/limited\.tar\.gz: .* one more than the 3 entries allowed/,
+  });
+  await assert.rejects(limited(5), { message: /dist\/artifact\.tar\.gz: .* one more than the 5 entries allowed/ });
+  const text = await readFile(join(source, "Makefile"), "utf8");
+  const many = text.replace(
+    "\ttar -C dist/i",
+    () => "\ttouch dist/i/shop/$$(seq -s ' dist/i/shop/' 9)\n\ttar -C dist/i",
+  );
+  await writeFile(join(source, "Makefile"), many);
+  await assert.rejects(limited(9), { message: /dist\/immutable\.tar\.gz: .* one more than the 9 entries allowed/ });
+});
+
+test("a make whose inspect.VERSION fails or is silent counts as one without it", async () => {
+  const text = await readFile(join(source, "Makefile"), "utf8");
+  for (const recipe of ["@echo 9.9.9; exit 1", "@true"]) {
+    await writeFile(join(source, "Makefile"), text.replace("@cat VERSION", recipe));
+    await assertRefused(/tells no version/);
+    assert.equal((await build({ version: "2.0.0" })).version, "2.0.0");
+    await rm(artifactsFolder, { recursive: true });
+  }
+});
+
+test("what make prints is shown while it runs, line by line", async () => {
+  const text = await readFile(join(source, "Makefile"), "utf8");
+  const go = join(folder, "go");
+  const recipe = `all:\n\t@printf 'half '; sleep 0.1; echo a line; echo there >&2; timeout 10 sh -c 'until [ -e ${go} ]; do sleep 0.05; done'`;
+  await writeFile(join(source, "Makefile"), text.replace("all:", recipe));
+  const lines: string[] = [];
+  await buildRelease(site, {
+    artifactsFolder,
+    log: (line) => {
+      lines.push(line);
+      // Without this line while it runs, make would wait and fail.
+      if (line.includes("there")) execFileSync("touch", [go]);
+    },
+  });
+  assert.deepEqual(lines.slice(0, 3), ["shop 1.0.0: make", "  half a line", "  there"]);
+});
+
 test("what a killed build left is cleared away", async () => {
   const abandoned = join(artifactsFolder, "shop", ".building-999999-aa");
   await mkdir(abandoned, { recursive: true });

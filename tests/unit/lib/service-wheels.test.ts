@@ -222,7 +222,7 @@ const bad: [string, Files, RegExp, Parameters<typeof prove>[1]?][] = [
       "dep/beta-1.0-py3-none-any.whl": {},
       "pyproject.toml": project("beta"),
     },
-    /it lacks beta, which its own dependencies \(pyproject\.toml\) asks for/,
+    /it lacks beta, which its pyproject\.toml or setup\.cfg asks for\. It has to be installed before: name it in requirements\.txt/,
   ],
   [
     "a build backend that nobody brings",

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { checkSiteFiles } from "../../../lib/site-check.ts";
+import { commandsDigest, commandsOf } from "../../../lib/site-commands.ts";
 import { problemLine } from "../../../lib/site-problems.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -88,6 +89,19 @@ test("unknown keys alone are warnings, and a key of another program is left in p
   const found = await check(await write('"lang"', '"deployment_colour": 1, "lang"'));
   assert.equal(found.length, 1);
   assert.match(found[0] ?? "", /^7:33 warning "services\[0\]\.deployment_colour" .* Take it out, or leave it/);
+});
+
+test("a command that is not allowed yet is a warning, until it is", async () => {
+  const env = [
+    { name: "A", value: "a" },
+    { name: "B", cmd: "date" },
+  ];
+  const file = await write('  "services"', `  "env": ${JSON.stringify(env)},\n  "services"`);
+  assert.deepEqual(await check(file), [
+    '7:48 warning "env[1].cmd" is a command that is not allowed to run yet. Allow it: npx chillbox site allow shop',
+  ]);
+  const allowed = { shop: commandsDigest(commandsOf(env)) };
+  assert.deepEqual((await checkSiteFiles([file], allowed))[0]?.problems, []);
 });
 
 test("two files with one domain, a bad name and a file that is not there are told", async () => {

@@ -119,7 +119,6 @@ for (const [what, content, problem] of bad) {
 const later: [string, object, RegExp][] = [
   ["redis", { redis: {} }, /"redis" is not built yet/],
   ["crontab", { crontab: ["* * * * * true"] }, /"crontab" is not/],
-  ["env.cmd", { env: [{ name: "A", cmd: "date" }] }, /"env\[0\]\.cmd" \(of A\) is not/],
   [
     "secrets",
     { services: [{ ...python, secrets_config: "s.cfg" }] },

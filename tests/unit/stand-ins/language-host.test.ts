@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import grpc from "@grpc/grpc-js";
 import rpc from "@pulumi/pulumi/proto/language_grpc_pb.js";
 import pb from "@pulumi/pulumi/proto/language_pb.js";
+import struct from "google-protobuf/google/protobuf/struct_pb.js";
 import { findPackages, findPluginPackages } from "../../../toolchain/stand-ins/language-host/packages.ts";
 import { refusal } from "../../../toolchain/stand-ins/plugin/stack.ts";
 
@@ -48,6 +49,31 @@ test("the running language host refuses a real stack without running its program
     client.run(request, (error, answer) => (error ? reject(error) : resolve(answer)));
   });
   assert.match(response?.getError() ?? "", /^stack prod: refuses to run on stand-ins/);
+});
+
+test("the running language host hands the project's nodeargs to node", async (t) => {
+  const client = await start(t);
+  const root = mkdtempSync(join(tmpdir(), "chillbox-language-host-"));
+  t.after(() => rmSync(root, { recursive: true }));
+  const put = (path: string, content: string) => {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), content);
+  };
+  // In the place of the SDK.
+  put("node_modules/@pulumi/pulumi/cmd/run/index.js", "process.exit(globalThis.first);");
+  put("node_modules/source-map-support/index.js", "");
+  put("first.mjs", "globalThis.first = 7;");
+  const options = struct.Struct.fromJavaScript({ typescript: false, nodeargs: "--no-warnings --import=./first.mjs" });
+  const info = new pb.ProgramInfo()
+    .setRootDirectory(root)
+    .setProgramDirectory(root)
+    .setEntryPoint(".")
+    .setOptions(options);
+  const request = new pb.RunRequest().setStack("local").setPwd(root).setInfo(info);
+  const response = await new Promise<InstanceType<typeof pb.RunResponse> | undefined>((resolve, reject) => {
+    client.run(request, (error, answer) => (error ? reject(error) : resolve(answer)));
+  });
+  assert.equal(response?.getError(), "the program exited with status 7");
 });
 
 test("packages are found in package.json and node_modules", (t) => {

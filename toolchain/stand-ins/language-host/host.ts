@@ -128,12 +128,19 @@ function programArguments(request: RunRequest, engineAddress: string): string[] 
   return [
     "--import",
     import.meta.resolve("./plain-stacks.mjs"),
+    ...nodeArguments(request),
     runner,
     ...flags,
     ...dryRun,
     program,
     ...request.getArgsList(),
   ];
+}
+
+/** The runtime option `nodeargs` of `Pulumi.yaml`; words with blanks in them are not needed here. */
+function nodeArguments(request: RunRequest): string[] {
+  const { nodeargs } = request.getInfo()?.getOptions()?.toJavaScript() ?? {};
+  return typeof nodeargs === "string" ? nodeargs.split(/\s+/).filter(Boolean) : [];
 }
 
 function programEnvironment(request: RunRequest): NodeJS.ProcessEnv {

@@ -1,0 +1,30 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { toTest } from "../../toolchain/tools/index.ts";
+import type { Layer } from "./layer.ts";
+import { runNodeTests } from "./node-tests.ts";
+
+/** Tests that `npm test` runs with a few samples, by what asks for all of them. */
+const longVersions = [{ file: "tests/server-scripts/kills.test.ts", environment: { CHILLBOX_KILLS: "200" } }];
+
+/** The long versions: `npm run test:soak`. What they measured lies in `.chillbox/soak/` afterwards, a file for each test. */
+export const soak: Layer = {
+  name: "soak",
+  needs: toTest,
+  minutes: 120,
+  run: async (limits) => {
+    const reports = join(limits.repository, ".chillbox/soak");
+    await mkdir(reports, { recursive: true });
+    for (const { file, environment } of longVersions) {
+      const report = join(reports, file.replace(/^.*\/(.*)\.test\.ts$/, "$1.txt"));
+      await rm(report, { force: true });
+      // What the person has set counts more: CHILLBOX_SEED, or fewer kills.
+      Object.assign(process.env, { ...environment, ...process.env, CHILLBOX_REPORT: report });
+    }
+    return runNodeTests(
+      longVersions.map(({ file }) => file),
+      1,
+      limits,
+    );
+  },
+};

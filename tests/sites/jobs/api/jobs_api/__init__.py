@@ -1,0 +1,1 @@
+"""What gives work to the workers of the site jobs."""

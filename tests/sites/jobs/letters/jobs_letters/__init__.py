@@ -1,0 +1,1 @@
+"""The RQ worker of the site jobs."""

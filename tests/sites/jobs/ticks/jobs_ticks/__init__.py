@@ -1,0 +1,1 @@
+"""The ARQ worker of the site jobs."""

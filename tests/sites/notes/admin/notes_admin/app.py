@@ -1,0 +1,26 @@
+"""How many notes there are, for the person who looks after the site.
+
+Environment: ``NOTES_FILE`` is the file in which the service ``api`` keeps them.
+"""
+
+import os
+import sqlite3
+
+from flask import Flask, jsonify
+
+
+def create_app():
+    """Make the Flask application."""
+    app = Flask(__name__)
+
+    @app.get("/admin/health")
+    def health():
+        return "", 204
+
+    @app.get("/admin/")
+    def count():
+        with sqlite3.connect(f"file:{os.environ['NOTES_FILE']}?mode=ro", uri=True) as db:
+            (notes,) = db.execute("select count(*) from note").fetchone()
+        return jsonify(notes=notes, niceness=os.nice(0))
+
+    return app
