@@ -6,6 +6,7 @@ import { checkNginx, checkSameShape } from "./nginx-template.ts";
 import { renderRedis } from "./redis.ts";
 import type { Release } from "./release.ts";
 import { type ChillService, renderChill } from "./services/chill.ts";
+import type { ServiceParts } from "./services/parts.ts";
 import { type PythonService, renderPython } from "./services/python.ts";
 import { type PythonWorker, renderWorker } from "./services/worker.ts";
 import type { ServiceEntry, SiteFile, WorkerEntry } from "./site-file.ts";
@@ -220,8 +221,19 @@ function renderService(site: SiteFile, entry: ServiceEntry | WorkerEntry, variab
   for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${entry.name}"`)) {
     environment[name] = value;
   }
+  const secretsConfig = entry.secrets_config;
+  if (secretsConfig !== undefined) environment.SECRETS_CONFIG = secretsFile(site.slug, entry.name, secretsConfig);
   const what = entry.lang === "python-worker" ? "worker" : "service";
   const parts = { where: `${site.slug}.site.json: the ${what} "${entry.name}"`, environment };
+  return { ...renderKind(entry, parts), ...(secretsConfig === undefined ? {} : { secretsConfig }) };
+}
+
+function renderKind(entry: ServiceEntry | WorkerEntry, parts: ServiceParts): ManifestService {
   if (entry.lang === "python-worker") return renderWorker(entry, parts);
   return entry.lang === "chill" ? renderChill(entry, parts) : renderPython(entry, parts);
+}
+
+/** Where a service finds its secrets on the server, on tmpfs (site contract, section 7). */
+function secretsFile(slug: string, service: string, name: string): string {
+  return `/run/tmp/chillbox_secrets/${slug}/${service}/${name}`;
 }

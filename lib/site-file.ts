@@ -42,6 +42,7 @@ export interface ServiceEntry {
   readonly max_requests_jitter?: number;
   readonly log_level?: "debug" | "info" | "warning" | "error" | "critical";
   readonly niceness?: number;
+  readonly secrets_config?: string;
 }
 
 /** A worker as the site file has it. */
@@ -53,6 +54,7 @@ export interface WorkerEntry {
   readonly environment?: readonly NameAndValue[];
   readonly count?: number;
   readonly niceness?: number;
+  readonly secrets_config?: string;
 }
 
 /** A checked site file. */

@@ -81,12 +81,13 @@ served_generation() {
     sed -n 's/^[Xx]-[Cc]hillbox-[Gg]eneration: \([0-9a-f]*\).*/\1/p' || true
 }
 
-# answers NAME: whether a visitor who asks for this name gets an answer of its site: not the one for unknown names, and not 5xx.
+# answers NAME [error]: whether a visitor who asks for this name gets an answer of its site: not the one for unknown names, and 5xx only with
+# "error".
 answers() {
   answers_code=$(curl --silent --noproxy '*' --max-time 5 --header "Host: $1" --output /dev/null --dump-header "$WORK/answer" \
     --write-out '%{http_code}' http://127.0.0.1/ || true)
-  case $answers_code in
-  [1234]??) ! grep -qi '^x-chillbox-generation:' "$WORK/answer" ;;
+  case ${2-}$answers_code in
+  [1234]?? | error[12345]??) ! grep -qi '^x-chillbox-generation:' "$WORK/answer" ;;
   *) return 1 ;;
   esac
 }

@@ -186,9 +186,20 @@ wait_for_services() {
   for name in $(running_names "$slug" "$release"); do wait_ready "$name" || return 1; done
 }
 
+# What waits for its secrets cannot answer, so that an error of nginx's own is an answer of such a site.
+site_answers() {
+  for unit in "$target"/services/*; do
+    if is_waiting "$unit"; then
+      answers "$server_name" error
+      return
+    fi
+  done
+  answers "$server_name"
+}
+
 wait_for_answer() {
   answer_until=$(($(date +%s) + 10))
-  until answers "$server_name"; do
+  until site_answers; do
     [ "$(date +%s)" -lt "$answer_until" ] || return 1
     sleep 0.1
   done
@@ -200,7 +211,7 @@ watch() {
   watch_pids=$(pids)
   watch_until=$(($(date +%s) + $1))
   while [ "$(date +%s)" -lt "$watch_until" ]; do
-    if ! all_ready || [ "$(pids)" != "$watch_pids" ] || ! answers "$server_name"; then return 1; fi
+    if ! all_ready || [ "$(pids)" != "$watch_pids" ] || ! site_answers; then return 1; fi
     sleep 0.5
   done
 }

@@ -64,13 +64,20 @@ RUN
   fi
 }
 
-# units_of RELEASE_FOLDER [GROUP]: lines of their names. GROUP: first (started before the others), overlapping (runs beside its
+# units_of RELEASE_FOLDER [GROUP]: lines of the names of those that are to run. GROUP: first (started before the others), overlapping (runs beside its
 # predecessor), exclusive (cannot), awaited (cannot either, and visitors wait in its socket's queue meanwhile).
 units_of() {
   for units_of_path in "$1"/services/*; do
-    [ -d "$units_of_path" ] || continue
+    if [ ! -d "$units_of_path" ] || is_waiting "$units_of_path"; then continue; fi
     if [ -z "${2-}" ] || [ "$(group_of "$units_of_path")" = "$2" ]; then echo "${units_of_path##*/}"; fi
   done
+}
+
+# is_waiting FOLDER: whether the unit in this folder lacks the file with its secrets. It does not run until that is there.
+is_waiting() {
+  [ -e "$1/data/secrets" ] || return 1
+  read -r is_waiting_file <"$1/data/secrets"
+  [ ! -e "$ROOT$is_waiting_file" ]
 }
 
 # group_of FOLDER: of a unit's folder, in a release or running.

@@ -7,10 +7,12 @@ Beside s6's own files (run, finish, notification-fd, timeout-kill) the scripts r
   socket     "name host port", if the socket holder keeps its port
   ready-ms   for how many milliseconds a candidate may take until it is ready, if not 30000
   private/   files that only root and the unit's own user read: a configuration with a site's passwords
+  secrets    path of the file with its secrets; without that file it does not run
   first      there, if it is started before the others and replaced by stopping the old one (Redis)
   exclusive  there, if the old and the new one cannot run at the same time (workers, chill)
 """
 
+import glob
 import os
 import shlex
 
@@ -45,6 +47,12 @@ def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data
         os.chmod(f"{folder}/data/private", 0o750)
         for name, content in private.items():
             write(f"{folder}/data/private/{name}", content, 0o640)
+
+
+def write_secrets(release, slug, service, name):
+    """Says in each unit of a service where the secrets are that it waits for."""
+    for unit in glob.glob(f"{release}/services/{service}") + glob.glob(f"{release}/services/{service}.*"):
+        write(f"{unit}/data/secrets", f"/run/tmp/chillbox_secrets/{slug}/{service}/{name}\n")
 
 
 def write_environment(release, service, variables):
