@@ -264,6 +264,7 @@ describe("a release by URL", () => {
     path: join(parent, "shop.site.json"),
     env: [],
     services: [],
+    workers: [],
     release: `${base}/shop.tar.gz`,
   } as unknown as SiteFile;
   const makefile = `
