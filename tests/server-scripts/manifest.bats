@@ -151,7 +151,7 @@ run_of() {
   with '.services[0] += {workers: 0, workersMinimum: 2, health: {path: "/up", status: "200-200", timeoutSeconds: 7}}'
   script chillbox-manifest render "$release" "$scripts" <"$manifest.changed"
   [ "$(cat "$release/services/api/data/ready-ms")" = 8000 ]
-  grep -Fq 'CHILLBOX_FIT="2 0"' "$release/services/api/run"
+  grep -Fq "CHILLBOX_FIT='2 0'" "$release/services/api/run"
   run grep -F -- --workers "$release/services/api/run"
   [ "$status" = 1 ]
 }

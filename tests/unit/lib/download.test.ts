@@ -265,6 +265,7 @@ describe("a release by URL", () => {
     env: [],
     workers: [],
     services: [],
+    workers: [],
     release: `${base}/shop.tar.gz`,
   } as unknown as SiteFile;
   const makefile = `
