@@ -170,24 +170,7 @@ function pathOf(pointer: string, content: unknown): JsonPath {
 /** What the schema cannot say about a content that fits it. */
 export function otherProblems(raw: RawSiteFile): SiteProblem[] {
   const redis = redisProblems(raw.redis ?? {}).filter(({ severity }) => severity === "error");
-  return [...notBuiltYet(raw), ...contradictions(raw), ...redis, ...crontabProblems(raw.crontab ?? [])];
-}
-
-/** Parts of the contract that chillbox cannot do yet. Refusing them beats a site that half works. */
-function notBuiltYet(raw: RawSiteFile): SiteProblem[] {
-  const found: [path: JsonPath, what: string][] = [];
-  for (const key of ["services", "workers"] as const) {
-    for (const [index, { name, secrets_config }] of (raw[key] ?? []).entries()) {
-      if (secrets_config !== undefined) found.push([[key, index, "secrets_config"], `(of ${name}) is`]);
-    }
-  }
-  return found.map(([path, what]) => ({
-    severity: "error",
-    path,
-    atKey: true,
-    what: `${what} not built yet; it comes in a later version`,
-    fix: "Take it out to deploy the rest.",
-  }));
+  return [...contradictions(raw), ...redis, ...crontabProblems(raw.crontab ?? [])];
 }
 
 /** What changes nothing: a site works without these keys, so they stop no deployment. */

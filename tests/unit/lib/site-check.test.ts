@@ -73,12 +73,6 @@ const mistakes: [what: string, from: string, to: string, problems: RegExp[]][] =
   ["another domain", '["shop.test"]', '["www.shop.test"]', [/^3:18 error "server_name" .* Add it there\.$/]],
   ["no release", '"./shop"', '"./shopp"', [/^4:14 error "release" is "\.\/shopp", but there is no folder or file \//]],
   [
-    "what comes later",
-    '  "services"',
-    '  "workers": [{"name": "w", "lang": "python-worker", "handler": "w", "run-cmd": "rq"}],\n  "services"',
-    [/^7:3 error "workers" is not built yet/],
-  ],
-  [
     "what a Redis is told",
     '  "services"',
     '  "redis": {"port": 1, "save": "1 1",\n  "LoadModule": "/x.so"},\n  "services"',

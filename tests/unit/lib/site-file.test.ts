@@ -116,22 +116,6 @@ for (const [what, content, problem] of bad) {
   });
 }
 
-const later: [string, object, RegExp][] = [
-  [
-    "secrets",
-    { services: [{ ...python, secrets_config: "s.cfg" }] },
-    /"services\[0\]\.secrets_config" \(of api\) is not/,
-  ],
-];
-for (const [what, extra, problem] of later) {
-  test(`${what} is refused for now`, async () => {
-    await assert.rejects(readSiteFile(await write({ ...good, ...extra })), {
-      name: "UserError",
-      message: new RegExp(`${problem.source}.*it comes in a later version`),
-    });
-  });
-}
-
 test("a file that was good once is not checked again until it changes", async () => {
   const checkedFolder = join(folder, "checked");
   const site = await readSiteFile(await write(good), { checkedFolder });
