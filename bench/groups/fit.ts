@@ -24,6 +24,8 @@ export const fitGroup: Group = {
 };
 
 const most = 200;
+/** Seconds for an installation: where memory is short, all is read from the disk again and again. */
+const patience = 60;
 const repository = resolve(import.meta.dirname, "../..");
 
 async function measureFit(bench: Bench, memoryMiB: number, alone: boolean): Promise<number> {
@@ -54,12 +56,15 @@ async function measureFit(bench: Bench, memoryMiB: number, alone: boolean): Prom
 /** Installs one site more, and asks all of them; answers what went wrong. */
 async function addSite(server: TestServer, number: number, options: ReleaseOptions): Promise<string | undefined> {
   const slug = `site-${number}`;
+  const start = performance.now();
   try {
     await siteCommand(server, "install", await release(server, slug, 9000 + number, "one", options));
   } catch (error) {
     const said = error instanceof Error ? error.message : String(error);
     return `its installation failed (${said.trim().split("\n").at(-1)?.trim()})`;
   }
+  const taken = (performance.now() - start) / 1000;
+  if (taken > patience) return `its installation took ${taken.toFixed(0)} s`;
   const killed = await killedForMemory(server);
   if (killed > 0) return "a process was ended for want of memory";
   for (let other = 0; other <= number; other += 1) {

@@ -89,17 +89,16 @@ start_group() {
   done
 }
 
-# stop_predecessors GROUP: the site's running units of this group end, but for those that go on in the new release. All are told at once:
-# each may take its time to end what it is doing.
+# stop_predecessors GROUP: the site's running units of this group end, but for those that go on in the new release.
 stop_predecessors() {
   wanted=$(running_names "$slug" "$release")
   predecessors=
   for name in $(running_of "$slug"); do
     if [ "$(group_of "$SERVICES/$name")" != "$1" ] || is_among "$name" "$wanted"; then continue; fi
-    s6-svc -d "$TREE/$name" 2>/dev/null || true
     predecessors="$predecessors $name"
   done
-  for name in $predecessors; do stop_service "$name"; done
+  # shellcheck disable=SC2086  # names are words
+  stop_service $predecessors
 }
 
 # A release that is refused is not kept, unless it was in use before: so releases/ has nothing that was not.

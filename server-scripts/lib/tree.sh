@@ -30,8 +30,11 @@ link_service() {
   is_up "$1" || s6-svc -u "$TREE/$1"
 }
 
-# Lets a service end what it is doing; it stays in the tree.
-stop_service() { s6-svc -wD -T "$DRAIN_MS" -d "$TREE/$1" 2>/dev/null || s6-svc -dk "$TREE/$1" 2>/dev/null || true; }
+# Lets services end what they are doing, all at once; they stay in the tree. Each is asked but once: a second SIGTERM ends some at once.
+stop_service() {
+  for stop_name; do s6-svc -d "$TREE/$stop_name" 2>/dev/null || true; done
+  for stop_name; do s6-svwait -D -t "$DRAIN_MS" "$TREE/$stop_name" 2>/dev/null || s6-svc -dk "$TREE/$stop_name" 2>/dev/null || true; done
+}
 
 # Lets a service end what it is doing, then forgets it. Nothing happens when there is none.
 drop_service() {
@@ -174,9 +177,10 @@ settle_site() {
   settle_unwanted=
   for settle_name in $(running_of "$1"); do
     if is_among "$settle_name" "$settle_wanted" || [ "$(group_of "$SERVICES/$settle_name")" = overlapping ]; then continue; fi
-    s6-svc -d "$TREE/$settle_name" 2>/dev/null || true
     settle_unwanted="$settle_unwanted $settle_name"
   done
+  # shellcheck disable=SC2086  # names are words
+  stop_service $settle_unwanted
   for settle_name in $settle_unwanted; do drop_service "$settle_name"; done
   if [ -n "$settle_release" ]; then
     for settle_unit in $(units_of "$SITES/$1/releases/$settle_release" first); do
@@ -211,7 +215,14 @@ wait_ready() {
     s6-svwait -U -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null && is_ready "$1"
     return
   fi
-  s6-svwait -u -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null || return 1
-  while [ "$(s6-svstat -o updownfor "$TREE/$1" 2>/dev/null)" = 0 ]; do sleep 0.1; done
-  is_up "$1"
+  wait_ready_until=$(($(date +%s) + wait_ready_ms / 1000))
+  while [ "$(date +%s)" -le "$wait_ready_until" ]; do
+    # Who is not wanted any more has failed for good.
+    case $(s6-svstat -o up,updownfor,wantedup "$TREE/$1" 2>/dev/null || echo false) in
+    'true 0 '* | 'false '*' true') sleep 0.1 ;;
+    'true '*) return 0 ;;
+    *) return 1 ;;
+    esac
+  done
+  return 1
 }

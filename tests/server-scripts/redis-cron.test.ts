@@ -87,7 +87,7 @@ test("a site gets a Redis of its own, as a user of its own, with nothing but its
   assert.match(status, /^NoNewPrivs:\t1$/m);
   assert.equal(await ask("replicaof 127.0.0.1 22"), "OK");
   assert.match(await ask("info replication"), /master_link_status:down/);
-  assert.equal(await root(`ls /sys/class/net | wc -l; nsenter -t ${pid} -n ip -o link | grep -c UP || true`), "2\n0");
+  assert.equal(await root(`nsenter -t ${pid} -n ip -o link | grep -c UP || true`), "0");
   assert.equal(await ask("replicaof no one"), "OK");
 });
 
@@ -168,7 +168,7 @@ test("cron runs its lines as the site's user with its variables, and never one o
   await makeDue(2);
   await eventually(async () => (await cronLog()).includes("crontab[1] ended with exit code 3"));
   const log = await cronLog();
-  assert.match(log, /^\S+ \S+ a it's \$HOME \/var\/lib\/a\/_cron \/var\/lib\/a\/_cron \/bin\/sh$/m);
+  assert.match(log, /^\S+ \S+ +a it's \$HOME \/var\/lib\/a\/_cron \/var\/lib\/a\/_cron \/bin\/sh$/m);
   assert.match(log, /crontab\[2\] is due, but its last run is still going: left out/);
   assert.match(log, /touch: \/root\/x: Permission denied/);
   assert.match(log, /touch: \/run\/chillbox\/cron\/b\/x: (Permission denied|No such file)/);

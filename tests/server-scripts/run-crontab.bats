@@ -41,6 +41,7 @@ eventually() {
 }
 
 ran() { [ "$(wc -l <"$BATS_TEST_TMPDIR/runs")" = "$1" ]; }
+has_ended() { ! kill -0 "$(cat "$BATS_TEST_TMPDIR/pid")" 2>/dev/null; }
 looked_at() { [ "$(cat "$folder/minute" 2>/dev/null)" = "$1" ]; }
 
 @test "the minute of the start is over, the next one is run once, at its beginning" {
@@ -105,7 +106,7 @@ looked_at() { [ "$(cat "$folder/minute" 2>/dev/null)" = "$1" ]; }
   start
   eventually test -e "$BATS_TEST_TMPDIR/began"
   kill "$(cat "$BATS_TEST_TMPDIR/pid")"
-  wait "$(cat "$BATS_TEST_TMPDIR/pid")"
+  eventually has_ended
   [ "$(cat "$BATS_TEST_TMPDIR/ended")" = ended ]
   eventually grep -q 'crontab\[1\] ended with exit code 7' "$BATS_TEST_TMPDIR/out"
 }

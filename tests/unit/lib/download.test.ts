@@ -263,6 +263,7 @@ describe("a release by URL", () => {
     slug: "shop",
     path: join(parent, "shop.site.json"),
     env: [],
+    workers: [],
     services: [],
     release: `${base}/shop.tar.gz`,
   } as unknown as SiteFile;

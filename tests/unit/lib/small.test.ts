@@ -63,7 +63,7 @@ console.log(JSON.stringify([process.env, readFileSync("/proc/self/cmdline", "utf
     HTTPS_PROXY: "http://me:password@proxy",
     USER: "a\nLOGNAME=b\n$(id); c=d",
   });
-  assert.equal(line, `node\0${script}\0word\0`);
+  assert.equal(line, `node\0--import\0./toolchain/stripped-types.mjs\0${script}\0word\0`);
   assert.doesNotMatch(block, /secret/);
 });
 
