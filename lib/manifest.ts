@@ -30,7 +30,10 @@ export interface SiteSurroundings {
 }
 
 /** A service or worker as the server runs it. */
-export type ManifestService = PythonService | ChillService | PythonWorker;
+export type ManifestService = (PythonService | ChillService | PythonWorker) & {
+  /** Name of its secrets file. Without the file it is installed and not started. */
+  readonly secrets?: string;
+};
 
 /** What a site is on the server, without who asked and where: the same manifest content means the same release. */
 export interface RenderedSite {
@@ -160,9 +163,12 @@ export function checkPorts(sites: readonly { slug: string; services: readonly Ma
   if (problems.length > 0) throw new UserError(problems.join("\n"));
 }
 
-/** Those that listen. */
+/** Those that listen, and frozen ones that could: templates may fall back to the port on which chill would serve its pages. */
 function withPort(services: readonly ManifestService[]): { name: string; port: number }[] {
-  return services.flatMap((service) => ("port" in service ? [{ name: service.name, port: service.port }] : []));
+  return services.flatMap((service) => {
+    const port = "port" in service ? service.port : Number(service.environment.CHILL_PORT);
+    return service.lang !== "python-worker" && port > 0 ? [{ name: service.name, port }] : [];
+  });
 }
 
 function renderNginx(
@@ -221,11 +227,13 @@ function renderService(site: SiteFile, entry: ServiceEntry | WorkerEntry, variab
   for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${entry.name}"`)) {
     environment[name] = value;
   }
-  const secretsConfig = entry.secrets_config;
-  if (secretsConfig !== undefined) environment.SECRETS_CONFIG = secretsFile(site.slug, entry.name, secretsConfig);
+  if (entry.secrets_config !== undefined) {
+    environment.SECRETS_CONFIG = `/run/tmp/chillbox_secrets/${site.slug}/${entry.name}/${entry.secrets_config}`;
+  }
   const what = entry.lang === "python-worker" ? "worker" : "service";
   const parts = { where: `${site.slug}.site.json: the ${what} "${entry.name}"`, environment };
-  return { ...renderKind(entry, parts), ...(secretsConfig === undefined ? {} : { secretsConfig }) };
+  const secrets = entry.secrets_config === undefined ? {} : { secrets: entry.secrets_config };
+  return { ...renderKind(entry, parts), ...secrets };
 }
 
 function renderKind(entry: ServiceEntry | WorkerEntry, parts: ServiceParts): ManifestService {

@@ -64,21 +64,24 @@ RUN
   fi
 }
 
-# units_of RELEASE_FOLDER [GROUP]: lines of the names of those that are to run. GROUP: first (started before the others), overlapping (runs beside its
+# units_of RELEASE_FOLDER [GROUP]: lines of the names of those that can run. GROUP: first (started before the others), overlapping (runs beside its
 # predecessor), exclusive (cannot), awaited (cannot either, and visitors wait in its socket's queue meanwhile).
 units_of() {
   for units_of_path in "$1"/services/*; do
-    if [ ! -d "$units_of_path" ] || is_waiting "$units_of_path"; then continue; fi
+    if [ ! -d "$units_of_path" ] || lacks_secrets "$units_of_path"; then continue; fi
     if [ -z "${2-}" ] || [ "$(group_of "$units_of_path")" = "$2" ]; then echo "${units_of_path##*/}"; fi
   done
 }
 
-# is_waiting FOLDER: whether the unit in this folder lacks the file with its secrets. It does not run until that is there.
-is_waiting() {
-  [ -e "$1/data/secrets" ] || return 1
-  read -r is_waiting_file <"$1/data/secrets"
-  [ ! -e "$ROOT$is_waiting_file" ]
+# all_units_of RELEASE_FOLDER: those that wait for their secrets included.
+all_units_of() {
+  for units_of_path in "$1"/services/*; do
+    if [ -d "$units_of_path" ]; then echo "${units_of_path##*/}"; fi
+  done
 }
+
+# lacks_secrets FOLDER: whether a unit of a release waits for secrets that are not on the server. It is not started, and nobody misses it.
+lacks_secrets() { [ -e "$1/data/secrets" ] && [ ! -e "$ROOT$(cat "$1/data/secrets")" ]; }
 
 # group_of FOLDER: of a unit's folder, in a release or running.
 group_of() {

@@ -7,7 +7,7 @@ Beside s6's own files (run, finish, notification-fd, timeout-kill) the scripts r
   socket     "name host port", if the socket holder keeps its port
   ready-ms   for how many milliseconds a candidate may take until it is ready, if not 30000
   private/   files that only root and the unit's own user read: a configuration with a site's passwords
-  secrets    path of the file with its secrets; without that file it does not run
+  secrets    path of its secrets, without which it is not started
   first      there, if it is started before the others and replaced by stopping the old one (Redis)
   exclusive  there, if the old and the new one cannot run at the same time (workers, chill)
 """

@@ -52,6 +52,7 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
 .services[0].name = "a/b"|services\[0\].name
 .services[0].lang = "perl"|services\[0\].lang 'perl' is none of python, chill, python-worker
 .services[0].host = "0.0.0.0"|services\[0\].host is not 127.0.0.1
+.services[0].secrets = "../x"|services\[0\].secrets
 .services[0].port = 80|services\[0\].port 80 is not a whole number from 1024
 .services[0].workers = 13|services\[0\].workers
 .services[0].workerClass = "a b"|services\[0\].workerClass
@@ -189,4 +190,18 @@ run_of() {
   [ -e "$unit/data/exclusive" ]
   tr -d '\n' <"$unit/run" | grep -q 's6-setuidgid my-site setpriv --nnp.*s6-envdir.*run-crontab'
   for file in run data/run-crontab; do "${shell[@]}" -n "$unit/$file"; done
+}
+
+@test "a unit whose secrets are not there is one of the release and of none that can run" {
+  release=$BATS_TEST_TMPDIR/release
+  mkdir "$release"
+  with '.services[0].secrets = "a.cfg" | .services[1] = {name: "mail", lang: "python-worker", handler: "mail", count: 2, runCommand: "mail",
+    environment: {}, secrets: "m.cfg"} | .services[2] = (.services[1] | .name = "post" | del(.secrets))'
+  script chillbox-manifest render "$release" "$scripts" <"$manifest.changed"
+  [ "$(cat "$release/services/api/data/secrets")" = /run/tmp/chillbox_secrets/my-site/api/a.cfg ]
+  mkdir -p "$ROOT/run/tmp/chillbox_secrets/my-site/mail"
+  : >"$ROOT/run/tmp/chillbox_secrets/my-site/mail/m.cfg"
+  units() { library ". '$scripts/lib/tree.sh'; $1 '$release'" | xargs; }
+  [ "$(units all_units_of)" = 'api mail.1 mail.2 post.1 post.2' ]
+  [ "$(units units_of)" = 'mail.1 mail.2 post.1 post.2' ]
 }

@@ -126,6 +126,49 @@ test("a site with Redis and a crontab", () => {
   assert.equal(S3_ENDPOINT_URL, "http://nyc3.spaces.test");
 });
 
+test("a service with secrets is told where they will be", () => {
+  const [api] = site.services;
+  const worker = {
+    name: "mail",
+    lang: "python-worker",
+    handler: "mail",
+    "run-cmd": "mail",
+    secrets_config: "m.cfg",
+  } as const;
+  const { services } = renderSite(
+    { ...site, services: [{ ...api, secrets_config: "a.cfg" } as never], workers: [worker] },
+    release,
+    surroundings,
+  );
+  assert.deepEqual(
+    services.map(({ secrets, environment }) => [secrets, environment.SECRETS_CONFIG]),
+    [
+      ["a.cfg", "/run/tmp/chillbox_secrets/shop/api/a.cfg"],
+      ["m.cfg", "/run/tmp/chillbox_secrets/shop/mail/m.cfg"],
+    ],
+  );
+});
+
+test("frozen chill keeps the port that a template may fall back to", () => {
+  const frozen = (environment: { name: string; value: string }[]) => ({
+    ...site,
+    services: [{ name: "web", lang: "chill" as const, handler: "web", environment }],
+  });
+  const template = `${release.template}server { listen 80; server_name shop.test; location / { proxy_pass http://localhost:5000; } }`;
+  const freeze = { name: "freeze", value: "true" };
+  const withPort = frozen([freeze, { name: "CHILL_PORT", value: "5000" }]);
+  const { services } = renderSite(withPort, { ...release, template }, surroundings);
+  assert.throws(() => renderSite(frozen([freeze]), { ...release, template }, surroundings), /localhost:5000/);
+  assert.throws(
+    () =>
+      checkPorts([
+        { slug: "a", services },
+        { slug: "b", services },
+      ]),
+    /both have port 5000/,
+  );
+});
+
 test("what a site is decides its release, who deploys it and where does not", () => {
   const name = buildManifest(parts).release;
   const changed: [string, Partial<ManifestParts>, boolean][] = [
