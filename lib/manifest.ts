@@ -240,8 +240,3 @@ function renderKind(entry: ServiceEntry | WorkerEntry, parts: ServiceParts): Man
   if (entry.lang === "python-worker") return renderWorker(entry, parts);
   return entry.lang === "chill" ? renderChill(entry, parts) : renderPython(entry, parts);
 }
-
-/** Where a service finds its secrets on the server, on tmpfs (site contract, section 7). */
-function secretsFile(slug: string, service: string, name: string): string {
-  return `/run/tmp/chillbox_secrets/${slug}/${service}/${name}`;
-}

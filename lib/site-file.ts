@@ -33,7 +33,6 @@ export interface ServiceEntry {
   readonly lang: "immutable" | "python" | "chill";
   readonly handler: string;
   readonly environment: readonly NameAndValue[];
-  readonly secrets_config?: string;
   readonly workers?: number;
   readonly workers_minimum?: number;
   readonly workers_maximum?: number;
@@ -53,7 +52,6 @@ export interface WorkerEntry {
   readonly handler: string;
   readonly "run-cmd": string;
   readonly environment?: readonly NameAndValue[];
-  readonly secrets_config?: string;
   readonly count?: number;
   readonly niceness?: number;
   readonly secrets_config?: string;

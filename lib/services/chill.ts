@@ -22,8 +22,6 @@ interface ChillParts {
   readonly handler: string;
   readonly niceness: number;
   readonly environment: Readonly<Record<string, string>>;
-  /** Name of the file with its secrets, without which it does not run. */
-  readonly secretsConfig?: string;
 }
 
 const loopback = "127.0.0.1";

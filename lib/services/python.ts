@@ -20,8 +20,6 @@ export interface PythonService {
   readonly niceness: number;
   readonly health: Health | null;
   readonly environment: Readonly<Record<string, string>>;
-  /** Name of the file with its secrets, without which it does not run. */
-  readonly secretsConfig?: string;
 }
 
 /** What a candidate is asked before it gets visitors. */

@@ -13,8 +13,6 @@ export interface PythonWorker {
   readonly count: number;
   readonly niceness: number;
   readonly environment: Readonly<Record<string, string>>;
-  /** Name of the file with its secrets, without which it does not run. */
-  readonly secretsConfig?: string;
 }
 
 /** @throws UserError when the command's quotes are not closed */

@@ -189,7 +189,7 @@ wait_for_services() {
 # What waits for its secrets cannot answer, so that an error of nginx's own is an answer of such a site.
 site_answers() {
   for unit in "$target"/services/*; do
-    if is_waiting "$unit"; then
+    if lacks_secrets "$unit"; then
       answers "$server_name" error
       return
     fi

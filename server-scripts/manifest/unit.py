@@ -12,7 +12,6 @@ Beside s6's own files (run, finish, notification-fd, timeout-kill) the scripts r
   exclusive  there, if the old and the new one cannot run at the same time (workers, chill)
 """
 
-import glob
 import os
 import shlex
 
@@ -47,12 +46,6 @@ def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data
         os.chmod(f"{folder}/data/private", 0o750)
         for name, content in private.items():
             write(f"{folder}/data/private/{name}", content, 0o640)
-
-
-def write_secrets(release, slug, service, name):
-    """Says in each unit of a service where the secrets are that it waits for."""
-    for unit in glob.glob(f"{release}/services/{service}") + glob.glob(f"{release}/services/{service}.*"):
-        write(f"{unit}/data/secrets", f"/run/tmp/chillbox_secrets/{slug}/{service}/{name}\n")
 
 
 def write_environment(release, service, variables):
