@@ -263,7 +263,6 @@ describe("a release by URL", () => {
     slug: "shop",
     path: join(parent, "shop.site.json"),
     env: [],
-    workers: [],
     services: [],
     workers: [],
     release: `${base}/shop.tar.gz`,
