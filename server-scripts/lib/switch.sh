@@ -46,6 +46,8 @@ put_to_use() {
   step 'check all of nginx'
   lock switch 120
   check_nginx "$slug" "$target" || discard
+  # Who said that it is ready may have ended since.
+  for unit in $(units_of "$target"); do is_ready "$(running_name "$slug" "$release" "$unit")" || refuse_unit "$unit"; done
   # For a run that finds this release in use, because this one was killed before it could confirm or go back.
   rm -f "$target/confirmed"
   printf '%s\n' "$old" >"$target/previous"
@@ -80,13 +82,16 @@ start_group() {
     link_service "$(running_name "$slug" "$release" "$unit")"
   done
   for unit in $candidates; do
-    wait_ready "$(running_name "$slug" "$release" "$unit")" && continue
-    log "fatal: service $unit of $slug $release did not get ready${old:+, $old stays in use}; $(ending "$unit"): $(last_lines)"
-    for name in $(running_of "$slug"); do
-      if [ -e "$SERVICES/$name/data/trial" ]; then s6-svc -dk "$TREE/$name" 2>/dev/null || true; fi
-    done
-    discard
+    wait_ready "$(running_name "$slug" "$release" "$unit")" || refuse_unit "$unit"
   done
+}
+
+refuse_unit() {
+  log "fatal: service $1 of $slug $release did not get ready${old:+, $old stays in use}; $(ending "$1"): $(last_lines)"
+  for name in $(running_of "$slug"); do
+    if [ -e "$SERVICES/$name/data/trial" ]; then s6-svc -dk "$TREE/$name" 2>/dev/null || true; fi
+  done
+  discard
 }
 
 # stop_predecessors GROUP: the site's running units of this group end, but for those that go on in the new release.
@@ -111,10 +116,16 @@ discard() {
   exit 1
 }
 
-# The release's folder goes away, and what no other release uses of what was built for it.
+# The release's folder goes away, and what no other release uses of what was made for it. Data stays.
 forget_release() {
   rm -rf "$target"
   prune_venvs
+  in_use=$([ ! -e "$site/current" ] || names_of "$site/current/manifest.json")
+  for service in $(names_of "$WORK/manifest.json"); do
+    if is_among "$service" "$in_use"; then continue; fi
+    rm -f "$ROOT/usr/local/src/$slug/$service"
+    rmdir "$ROOT/var/lib/$slug/$service" 2>/dev/null || true
+  done
 }
 
 # Removes the virtual environments that no release on this server uses.

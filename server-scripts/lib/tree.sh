@@ -195,6 +195,19 @@ settle_site() {
     is_among "$settle_name" "$settle_wanted" || drop_service "$settle_name"
   done
   release_sockets "$1"
+  drop_loggers "$1"
+}
+
+# drop_loggers SLUG: ends the site's loggers that no unit writes to any more.
+drop_loggers() {
+  drop_loggers_used=$(cat "$SERVICES/$1".*/data/log 2>/dev/null || true)
+  for drop_loggers_path in "$SERVICES/log+$1".*; do
+    [ -d "$drop_loggers_path" ] || continue
+    drop_loggers_name=${drop_loggers_path##*/log+}
+    if is_among "${drop_loggers_name#"$1."}" "$drop_loggers_used"; then continue; fi
+    drop_service "log+$drop_loggers_name"
+    rm -f "$RUN/log/$drop_loggers_name"
+  done
 }
 
 settle_one() {

@@ -80,6 +80,7 @@ def post_worker_init(worker):
         _leave_if_orphan(worker)
         worker.notify()
         time.sleep(0.02)
+    _leave_if_orphan(worker)
     if hasattr(worker, "poller"):
         _drain_threads(worker)
 
@@ -244,6 +245,7 @@ async def _wait_as_candidate(worker, server):
         _leave_if_orphan(worker)
         worker.notify()
         await asyncio.sleep(0.02)
+    _leave_if_orphan(worker)
 
 
 def _drain_threads(worker):

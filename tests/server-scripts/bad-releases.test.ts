@@ -89,7 +89,7 @@ async function badManifest(bad: BadRelease): Promise<unknown> {
   bad.tree?.(tree);
   const good = siteParts(app, "bad");
   const [service = {}] = good.services;
-  const services = [{ ...service, ...bad.service }];
+  const services = [{ ...service, ...bad.service }, ...(bad.also ? [bad.also] : [])];
   const nginx = bad.nginx ?? good.nginx;
   const changes = { ...good, services, nginx, version: `1.0.${version}`, watchSeconds: 3, ...bad.manifest };
   let manifest = await server.manifest(app.slug, tree, changes);

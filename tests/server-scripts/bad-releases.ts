@@ -14,6 +14,8 @@ export interface BadRelease {
   /** Keys of the service in the manifest. */
   readonly service?: Record<string, unknown>;
   readonly nginx?: string;
+  /** Another service or worker, beside "api". */
+  readonly also?: Record<string, unknown>;
   /** Keys of the manifest. */
   readonly manifest?: Record<string, unknown>;
   /** Lines of Python that fill another archive, which is offered in the place of the tree's: see `archive`. */
@@ -385,6 +387,88 @@ const manifests: BadRelease[] = [
   { name: "a language that is none", service: { lang: "php" }, words: [/services\[0\]\.lang ["']php["']/] },
 ];
 
+/** A service or worker and its folder, for which only files are to be given. */
+function also(part: Record<string, unknown>, files: Readonly<Record<string, string>>) {
+  return {
+    also: { handler: part.name, environment: {}, ...part },
+    tree: (tree: string) => {
+      mkdirSync(join(tree, String(part.name)));
+      for (const [name, text] of Object.entries(files)) {
+        writeFileSync(join(tree, String(part.name), name), text, { mode: text.startsWith("#!") ? 0o755 : 0o644 });
+      }
+    },
+  };
+}
+
+const jobs = { name: "jobs", lang: "python-worker", count: 2 };
+const pages = { name: "pages", lang: "chill", freeze: false, port: 8191 };
+const redisRefuses = /Redis refuses what "redis" of the site file/;
+
+const kinds: BadRelease[] = [
+  {
+    name: "a worker that dies at once",
+    ...also({ ...jobs, runCommand: "./work" }, { work: "#!/bin/sh\necho no such queue\nexit 3\n" }),
+    words: [/service jobs\.1 of app .* did not get ready.*its process ended with exit code 3/, /jobs: .*no such queue/],
+  },
+  {
+    name: "a worker whose command is not there",
+    ...also({ ...jobs, runCommand: "not-there --now" }, { "requirements.txt": "" }),
+    words: [/service jobs\.1 of app .* did not get ready/, /jobs: .*not-there.*No such file/],
+  },
+  {
+    name: "a worker whose command has an open quote",
+    ...also({ ...jobs, runCommand: "rq 'worker" }, {}),
+    words: [/services\[1\]\.runCommand cannot be split into words: no closing quotation/],
+  },
+  {
+    name: "a chill without its data",
+    ...also(pages, { "site.cfg": "" }),
+    words: [/service pages of app .* did not get ready/, /pages: .*Error/],
+  },
+  {
+    name: "a chill whose pages cannot be frozen",
+    ...also(
+      { ...pages, freeze: true },
+      { "site.cfg": "", "chill-data.yaml": "--- !ChillNode\nname: x\nroute: /\ntemplate: none.html\n" },
+    ),
+    words: [/app's service pages: chill freeze failed/],
+  },
+  {
+    name: "Redis: a directive that there is not",
+    manifest: { redis: { maxmemry: "1mb" } },
+    words: [redisRefuses, /no such directive:\n>>> 'maxmemry/],
+  },
+  {
+    name: "Redis: a value that is none",
+    manifest: { redis: { maxmemory: "lots" } },
+    words: [redisRefuses, /maxmemory "lots"/],
+  },
+  {
+    name: "Redis: a directive that loads code",
+    manifest: { redis: { loadmodule: "/var/lib/app/evil.so" } },
+    words: [/redis\.loadmodule is not for a site to say/],
+  },
+  {
+    name: "Redis: users that are none",
+    manifest: { redis: {} },
+    tree: (tree) => {
+      mkdirSync(join(tree, "redis"));
+      writeFileSync(join(tree, "redis/users.acl"), "user x on nonsense\n");
+    },
+    words: [redisRefuses, /users\.acl:1: /],
+  },
+  {
+    name: "cron: a minute that there is not",
+    manifest: { crontab: ["* * * * * true", "61 * * * * true"] },
+    words: [/the manifest's crontab\[1\]: the minute '61' is not a number from 0 to 59/],
+  },
+  {
+    name: "cron: a line without a command",
+    manifest: { crontab: ["* * * * *"] },
+    words: [/the manifest's crontab\[0\] "\* \* \* \* \*" has not five fields and a command/],
+  },
+];
+
 /** Every kind; those that wait for a time-out come last. */
 export const badReleases: readonly BadRelease[] = [
   ...manifests,
@@ -393,6 +477,7 @@ export const badReleases: readonly BadRelease[] = [
   ...packages,
   ...nginx,
   ...applications,
+  ...kinds,
   ...disks,
   ...onceInUse,
   ...health,

@@ -166,7 +166,15 @@ async function nextRelease(hasPackages: boolean): Promise<{ manifest: unknown; w
   const parts = siteParts(app, word);
   const services = parts.services.map((service) => ({ ...service, environment: { WORD: word } }));
   const tree = makeTree(folder, app.slug, word, application(packages));
-  const manifest = await server.manifest(app.slug, tree, { ...parts, services, version: word, watchSeconds: 0 });
+  // Redis goes on running; cron cannot run beside its predecessor.
+  const also = { redis: {}, crontab: ["0 0 1 1 * true"], crontabEnvironment: {} };
+  const manifest = await server.manifest(app.slug, tree, {
+    ...parts,
+    ...also,
+    services,
+    version: word,
+    watchSeconds: 0,
+  });
   return { manifest, word };
 }
 

@@ -18,15 +18,25 @@ is() {
   page=$(ask /) nginx=$(ask /nginx) version=$(cat "/srv/chillbox/$slug/version.txt" 2>/dev/null)
   services=$(for _ in 1 2 3 4; do ask /api/; done | sort -u | tr '\n' ' ')
   current=$(readlink "$site/current" | sed 's|releases/||; s|+[0-9a-f]*$||')
-  running=$(for path in /run/chillbox/scan/"$slug".*; do
-    [ ! -e "$path" ] || { [ "$(s6-svstat -o up "$path")" = true ] && [ ! -e "$path/data/trial" ] && echo "${path##*@}" | sed 's|+[0-9a-f]*$||' || echo "down: $path"; }
-  done | sort -u | tr '\n' ' ')
+  running=$(running | sort -u | tr '\n' ' ')
   sockets=$(s6-fdholder-list /run/chillbox/fdholder/socket | grep -c "^$slug\\.")
   case $current in
   '') [ "$page $nginx ${services% } $version $running $sockets" = '404 404 404   0' ] && echo none && return ;;
   *) [ "$page $nginx ${services% } $version ${running% } $sockets" = "$current $current $current $current $current 1" ] && echo "$current" && return ;;
   esac
   echo "current $current, page $page, nginx $nginx, service $services, version $version, running $running, sockets $sockets"
+}
+
+# What runs: the version of each unit; those that go on from release to release have none.
+running() {
+  for path in /run/chillbox/scan/"$slug".*; do
+    [ -e "$path" ] || continue
+    if [ "$(s6-svstat -o ready "$path")" != true ] || [ -e "$path/data/trial" ]; then echo "not ready: $path"; fi
+    case $path in *+*) echo "${path##*@}" | sed 's|+[0-9a-f]*$||' ;; *) echo "$current" ;; esac
+  done
+  for unit in api _cron _redis; do
+    [ -z "$current" ] || ls -d /run/chillbox/scan/"$slug.$unit@"* >/dev/null 2>&1 || echo "no $unit"
+  done
 }
 
 ask() {
