@@ -46,8 +46,8 @@ async function measureUp(bench: Bench): Promise<void> {
   }
   const until = installs.map(({ untilServed }) => untilServed);
   note({ name: "new release: until visitors get it", unit: "s", values: until, limit: 3 });
-  const watched = installs.map(({ seconds }) => seconds - 5);
-  note({ name: "new release: in all, without the 5 s that it is watched", unit: "s", values: watched, limit: 3 });
+  const whole = installs.map(({ seconds }) => seconds);
+  note({ name: "new release: in all, with the 5 s that it is watched", unit: "s", values: whole, limit: 8 });
   const boots = await repeat(3, () => powerCycleToSsh(copy));
   note({ name: "droplet: power-on to ssh", unit: "s", values: boots, limit: 5 });
 }
