@@ -19,15 +19,43 @@ is_ready() {
   if [ -e "$SERVICES/$1/notification-fd" ]; then [ "$(s6-svstat -o ready "$TREE/$1" 2>/dev/null)" = true ]; else is_up "$1"; fi
 }
 
-# Links a service that lies in $SERVICES into the tree, and starts it. One that the zygote can fork has it started first; without it, the
-# service runs on its own.
+# Links a service that lies in $SERVICES into the tree, and starts it.
 link_service() {
-  if [ -e "$SERVICES/$1/data/zygote.json" ] && ! is_up zygote; then
-    link_service zygote
-    s6-svwait -U -t 10000 "$TREE/zygote" 2>/dev/null || log "warning: the zygote does not start; see /var/log/chillbox/current"
-  fi
-  if ! s6-svok "$TREE/$1" 2>/dev/null; then s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || die "s6 does not supervise $1"; fi
+  if [ -e "$SERVICES/$1/data/zygote-python" ]; then start_zygote "$(cat "$SERVICES/$1/data/zygote-python")"; fi
+  if ! s6-svok "$TREE/$1" 2>/dev/null; then s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || s6-svok "$TREE/$1" || die "s6 does not supervise $1"; fi
   is_up "$1" || s6-svc -u "$TREE/$1"
+}
+
+# start_zygote PYTHON: the process that forks services with these packages (python/zygote.py): one for each set that chillbox has carried
+# here and a service still uses. Without it, a service runs on its own.
+start_zygote() {
+  if [ ! -e "$SERVICES/zygote@$1" ]; then
+    # Two installs may be the first at once.
+    start_zygote_new=$SERVICES/zygote@$1.$$.new
+    mkdir "$start_zygote_new"
+    echo 3 >"$start_zygote_new/notification-fd"
+    cat >"$start_zygote_new/run" <<RUN
+#!/bin/sh -e
+exec </dev/null 1<>$RUN/log/tree 2>&1
+cd /
+mkdir -p -m 700 $RUN/zygote $RUN/zygote/$1
+exec env -i PATH=/usr/bin:/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1 \\
+  python3 -IS $SCRIPTS/current/python/zygote.py $STATE/python/$1 $RUN/zygote/$1/socket 3
+RUN
+    chmod 755 "$start_zygote_new/run"
+    mv -T "$start_zygote_new" "$SERVICES/zygote@$1" 2>/dev/null || rm -rf "$start_zygote_new"
+  fi
+  if is_up "zygote@$1"; then return 0; fi
+  link_service "zygote@$1"
+  s6-svwait -U -t 10000 "$TREE/zygote@$1" 2>/dev/null || log "warning: the zygote does not start; see /var/log/chillbox/current"
+}
+
+# Those whose packages no service uses any more go.
+drop_zygotes() {
+  for drop_zygotes_path in "$SERVICES"/zygote@*; do
+    case $drop_zygotes_path in *'@*' | *.new) continue ;; esac
+    cat "$SERVICES"/*/data/zygote-python 2>/dev/null | grep -Fqx "${drop_zygotes_path##*@}" || drop_service "${drop_zygotes_path##*/}"
+  done
 }
 
 # Lets services end what they are doing, all at once; they stay in the tree. Each is asked but once: a second SIGTERM ends some at once.

@@ -72,11 +72,10 @@ def can_share(service):
     return service.get("workers") in (None, 1) and service.get("workerClass") in (None, "sync")
 
 
-# Before anything else of the run script, once its socket is held. A zygote of other packages than the release was matched with cannot do.
-FORK = """if [ "$(cat data/zygote-python 2>/dev/null)" = "$(readlink /var/lib/chillbox/python/current)" ] &&
-  s6-svwait -U -t 10000 /run/chillbox/scan/zygote 2>/dev/null; then
+# Before anything else of the run script, once its socket is held: by the zygote with the packages that the release was matched with.
+FORK = """if [ -e data/zygote-python ] && read -r zygote <data/zygote-python && s6-svwait -U -t 10000 "/run/chillbox/scan/zygote@$zygote"; then
   exec s6-fdholder-retrieve /run/chillbox/fdholder/socket {socket} env -i PATH=/usr/bin:/bin nice -n {niceness} \\
-    s6-ipcclient -l0 /run/chillbox/zygote/socket /usr/local/lib/chillbox/current/chillbox-zygote-wait "$service"
+    s6-ipcclient -l0 "/run/chillbox/zygote/$zygote/socket" /usr/local/lib/chillbox/current/chillbox-zygote-wait "$service"
 fi
 """
 

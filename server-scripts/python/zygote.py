@@ -27,7 +27,6 @@ sys.dont_write_bytecode = True
 import zygote_child  # noqa: E402  it stands beside this script
 from zygote_packages import shared_packages  # noqa: E402
 
-SOCKET = "/run/chillbox/zygote/socket"
 # Loaded before any service is forked: what most services load anyway.
 PRELOADED = """
 gunicorn.app.wsgiapp gunicorn.glogging gunicorn.sock gunicorn.workers.sync
@@ -196,20 +195,20 @@ def log(message):
     print(f"zygote: {message}", file=sys.stderr, flush=True)
 
 
-def main(carried, notification):
+def main(carried, path, notification):
     sys.path[0] = f"{carried}/runtime"
     packages = preload(f"{carried}/chill")
     # A service finds these behind its own packages, as it would without the zygote.
     del sys.path[0]
-    if os.path.exists(SOCKET):
-        os.unlink(SOCKET)
+    if os.path.exists(path):
+        os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     os.umask(0o077)
-    listener.bind(SOCKET)
+    listener.bind(path)
     listener.listen(128)
     log(f"ready, with {', '.join(packages) or 'no packages'}")
     Zygote(packages).run(listener, notification)
 
 
 if __name__ == "__main__":
-    main(os.path.realpath(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

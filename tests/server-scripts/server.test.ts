@@ -320,7 +320,7 @@ test("a release that does not start leaves the old one in use and says what its 
 });
 
 test("a release that dies once it is in use makes way for the old one", { timeout: 90_000 }, async () => {
-  const dying = answering("four", "import os, threading\nthreading.Timer(3, lambda: os.kill(os.getppid(), 9)).start()");
+  const dying = answering("four", "import os, threading\nthreading.Timer(3, lambda: os.kill(os.getpid(), 9)).start()");
   const manifest = await server.manifest("app", tree("app", "static", dying), {
     ...withService("app", 8101),
     version: "1.0.3",
@@ -398,7 +398,8 @@ test("what a service's environment names never runs as root", { timeout: 90_000 
     server.manifest("app", tree("app", "static", answering("evil")), {
       ...changes,
       version: "1.2.0",
-      services: [{ ...service, environment: { ...service?.environment, ...environment } }],
+      // Two workers have gunicorn run on its own, by all of these programs.
+      services: [{ ...service, workers: 2, environment: { ...service?.environment, ...environment } }],
     });
   assert.match(await refused(await manifest({ LD_PRELOAD: "/var/lib/app/api/evil.so" })), /LD_PRELOAD is the loader's/);
   assert.match(await refused(await manifest({ PATH: "/var/lib/app/api/bin:/usr/bin:/bin" })), /did not get ready/);

@@ -107,7 +107,7 @@ async function root(command: string): Promise<string> {
   return said.out.trim();
 }
 
-const zygote = "$(s6-svstat -o pid /run/chillbox/scan/zygote)";
+const zygote = "$(s6-svstat -o pid /run/chillbox/scan/zygote@*)";
 /** Lines "pid user" of what the zygote forked. */
 const forked = () => root(`ps -o pid,ppid,user | awk -v parent=${zygote} '$2 == parent { print $3 }' | sort | xargs`);
 
@@ -164,7 +164,7 @@ def attack(what):
     try:
         kind, *name = what.split()
         if kind == "socket":
-            socket.socket(socket.AF_UNIX).connect("/run/chillbox/zygote/socket")
+            socket.socket(socket.AF_UNIX).connect("/run/chillbox/zygote/x/socket")
         elif kind == "kill":
             os.kill(pid_of(name[0]), 0)
         elif kind == "ptrace":
