@@ -103,15 +103,15 @@ async function badManifest(bad: BadRelease): Promise<unknown> {
 }
 
 /**
- * All that an install could leave behind or disturb: lines. Files of the site, services, held sockets, processes by number, rules of
- * the firewall, what nginx runs with.
+ * All that an install could leave behind or disturb: lines. Files of the site but for its data, services, held sockets, processes by
+ * number, rules of the firewall, what nginx runs with.
  */
 async function state(): Promise<string[]> {
   const lines = await root(`
     cd /var/lib/chillbox/sites
     for path in */current; do echo "$path $(readlink $path)"; done
     for path in app app/releases app/venvs /run/chillbox /run/chillbox/nginx /run/chillbox/log; do echo "$path: $(ls -A $path | tr '\\n' ' ')"; done
-    for path in /srv/app /usr/local/src/app /var/lib/app /etc/nginx/conf.d /tmp; do echo "$path: $(ls -A $path | tr '\\n' ' ')"; done
+    for path in /srv/app /usr/local/src/app /etc/nginx/conf.d /tmp; do echo "$path: $(ls -A $path | tr '\\n' ' ')"; done
     ls /run/chillbox/services /run/chillbox/scan
     s6-fdholder-list /run/chillbox/fdholder/socket
     nft list table inet chillbox_ports | sha256sum
