@@ -206,6 +206,7 @@ async function launchMain(settings: LocalCloudSettings, tools: CloudTools): Prom
     env: {
       ...pick(process.env, ["PATH", "HOME", "TMPDIR", "LANG", "TZ", "XDG_CACHE_HOME"]),
       MALLOC_ARENA_MAX: "2",
+      CHILLBOX_STARTER: String(process.pid),
       CHILLBOX_HOME: settings.home,
       CHILLBOX_PORT_BASE: String(settings.ports.gateway),
       CHILLBOX_ADDRESS_RANGE: settings.addressRange,

@@ -125,8 +125,11 @@ async function main(): Promise<void> {
   });
   try {
     await mkdir(settings.cloud, { recursive: true, mode: 0o700 });
-    await joinServices(await findCgroups(), groupName(settings));
+    if (isAbandoned()) return;
     await writeProcess(settings, false);
+    // Whoever comes after a start that was killed until here has not seen this process.
+    if (isAbandoned()) return await removeProcess(settings);
+    await joinServices(await findCgroups(), groupName(settings));
     await startParts(settings, undo);
     await writeProcess(settings, true);
     log(`ready: API on ${settings.apiEndpoint}`);
@@ -134,6 +137,12 @@ async function main(): Promise<void> {
     log(error instanceof UserError ? `${userErrorMark}${error.message}` : describe(error));
     await stop(1);
   }
+}
+
+/** Whether the command that started this process is gone: then another start may be under way. */
+function isAbandoned(): boolean {
+  const starter = Number(process.env.CHILLBOX_STARTER);
+  return starter > 0 && process.ppid !== starter;
 }
 
 function describe(error: unknown): string {
