@@ -51,6 +51,7 @@ async function main(words: readonly string[]): Promise<void> {
     copy.edit("Pulumi.yaml", "default: s-1vcpu-512mb-10gb", "default: s-1vcpu-2gb");
     copy.edit("lib/site-file.ts", "const raw = content as RawSiteFile;", "const raw = forget(content) as RawSiteFile;");
     copy.write("lib/site-file.ts", copy.read("lib/site-file.ts") + forgetful);
+    copy.write("forgotten.json", "[]");
     const notice = noticer(copy, laidOut.asked);
     for (const slug of ["notes", "heritage"]) await must(copy, ["site", "allow", slug, "--yes"]);
     const atFirst = (await notice([])) ?? (await noticeInSchema(copy, []));
