@@ -74,6 +74,13 @@ export const exampleChecks: readonly ExampleCheck[] = [
   },
   {
     site: "notes",
+    what: "was asked for its health before it got visitors, and 401 was good",
+    async check(stack) {
+      assert.equal((await ask(stack, "notes.test", "/admin/")).was_asked, true);
+    },
+  },
+  {
+    site: "notes",
     what: "takes its style from the bucket, under the hash that a command printed",
     async check(stack) {
       const style = /href="(\/immutable\/assets\/[0-9a-f]{32}\/notes\.css)"/.exec(
@@ -125,13 +132,14 @@ export const exampleChecks: readonly ExampleCheck[] = [
     what: "has the work shared by two ARQ workers, each with its number",
     async check(stack) {
       const ticks = async () => (await ask(stack, "jobs.test", "/api/ticks")).by_worker as Record<string, number>;
-      const before = sum(await ticks());
+      const before = await ticks();
       await ask(stack, "jobs.test", "/api/ticks?count=10", "POST");
-      const shares = await until(async () => {
+      const after = await until(async () => {
         const found = await ticks();
-        return sum(found) === before + 10 ? found : null;
+        return sum(found) === sum(before) + 10 ? found : null;
       });
-      assert.deepEqual(Object.keys(shares).sort(), ["1", "2"]);
+      const busy = Object.keys(after).filter((worker) => after[worker] !== before[worker]);
+      assert.deepEqual(busy.sort(), ["1", "2"]);
     },
   },
   {
@@ -240,7 +248,9 @@ export const exampleChecks: readonly ExampleCheck[] = [
     site: "diary",
     what: "has the site file's version, because its Makefile tells none",
     async check(stack) {
-      assert.equal((await ask(stack, "diary.test", "/api/")).version, "2.1.0");
+      const { version, workers } = await ask(stack, "diary.test", "/api/");
+      assert.equal(version, "2.1.0");
+      assert.equal(workers, 2, "its number of workers is within its bounds");
       assert.ok(stack.asked.includes("/diary-2.1.0.tar.gz"));
     },
   },

@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 
 
+#: How many processes gunicorn has; see ``gunicorn.conf.py``.
+workers = None
+
+
 def create_app():
     """Make the WSGI application."""
     file = Path(os.environ["DIARY_FILE"])
@@ -17,7 +21,7 @@ def create_app():
     def application(environ, start_response):
         start_response("200 OK", [("Content-Type", "application/json")])
         lines = file.read_text().splitlines() if file.exists() else []
-        answer = {"version": os.environ["DIARY_VERSION"], "started": started, "lines": lines}
+        answer = {"version": os.environ["DIARY_VERSION"], "started": started, "workers": workers, "lines": lines}
         return [json.dumps(answer).encode()]
 
     return application

@@ -6,6 +6,8 @@ import time
 
 
 def main():
+    if "--with-secrets" in sys.argv:
+        open(os.environ["SECRETS_CONFIG"], encoding="utf-8").close()
     pause = float(sys.argv[sys.argv.index("--every") + 1])
     while True:
         with open(os.environ["WORKER_FILE"], "a", encoding="utf-8") as file:

@@ -1,0 +1,7 @@
+"""Lets the application tell how many processes it has."""
+
+
+def post_worker_init(worker):
+    from diary_api import app
+
+    app.workers = worker.cfg.workers
