@@ -12,6 +12,8 @@ export interface SiteArgs {
   readonly site: SiteFile;
   /** Built and checked. */
   readonly release: Release;
+  /** For the log of deploys. */
+  readonly reason: string;
   readonly surroundings: pulumi.Input<SiteSurroundings>;
   readonly storage: Storage;
   readonly server: Server;
@@ -46,12 +48,12 @@ export class Site extends pulumi.ComponentResource {
   }
 
   #install(name: string, args: SiteArgs, upload: LocalScript<Uploaded>): void {
-    const { site, server } = args;
+    const { site, reason, server } = args;
     const manifest = pulumi
       .all([args.surroundings, server.droplet.id, upload.result])
       .apply(([surroundings, droplet, { artifact, by }]) => {
         const release = asPut(args.release, artifact);
-        return buildManifest({ site, release, surroundings, server: droplet, by, reason: "pulumi up" });
+        return buildManifest({ site, release, surroundings, server: droplet, by, reason });
       });
     new remote.Command(
       `${name}-install`,

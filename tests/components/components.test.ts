@@ -324,7 +324,7 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   const { Site } = await import("../../components/site.ts");
   const { resources } = await record(async () => {
     const { server, storage } = await makeServer();
-    const args = { site, release, surroundings, storage, server, fetchWheels: true };
+    const args = { site, release, reason: "a test", surroundings, storage, server, fetchWheels: true };
     return new Site("site-shop", args, recording);
   });
   const own = resources.filter(({ name }) => name.startsWith("site-shop"));
@@ -374,6 +374,7 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   const manifest = JSON.parse(stdin);
   assert.equal(manifest.server, "7");
   assert.equal(manifest.by, "me@laptop");
+  assert.equal(manifest.reason, "a test");
   assert.equal(manifest.artifact.key, "sites/shop/put.tar.gz");
   assert.match(manifest.release, /^1\.0\.0\+[0-9a-f]{12}$/);
   assert.equal(manifest.nginx, "server { listen 80; server_name shop.test; }");
