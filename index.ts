@@ -118,10 +118,11 @@ new Project(
   opts,
 );
 
-/** The address that sites are reached at. Public anyway: DNS tells it. */
-export const ipAddress = pulumi.unsecret(reservedIp.ipAddress);
+// Secret like everything in the state: `pulumi stack output --show-secrets` shows them.
+/** The address that sites are reached at. */
+export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 /** Where each site is. */
-export const urls = sites.map(({ site }) => `http://${site.serverName}`);
+export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
 

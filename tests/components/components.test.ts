@@ -222,6 +222,10 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
     vpcUuid: "network-vpc-id",
     sshKeys: ["admin-key-id"],
     tags: ["chillbox-test"],
+    backups: false,
+    gracefulShutdown: false,
+    monitoring: false,
+    resizeDisk: true,
   });
   const { ignoreChanges, protect } = optionsOf("server-1-droplet");
   assert.deepEqual(ignoreChanges, ["image", "userData", "sshKeys"]);
