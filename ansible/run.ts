@@ -114,7 +114,10 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Writes the key, the host keys, and an inventory with the same server twice: `confirmed` trusts the last host key only. */
+/**
+ * Writes the key, the host keys, and an inventory with the same server three times, each with a connection of its own: `confirmed` and
+ * `again` trust the last host key only.
+ */
 async function writeConnection(folder: string, input: RunInput): Promise<void> {
   const port = input.port ?? 22;
   const name = port === 22 ? input.host : `[${input.host}]:${port}`;
@@ -122,8 +125,9 @@ async function writeConnection(folder: string, input: RunInput): Promise<void> {
   await writePrivate(join(folder, "key"), `${input.privateKey.trimEnd()}\n`);
   await writePrivate(join(folder, "known_hosts.server"), lines.join(""));
   await writePrivate(join(folder, "known_hosts.confirmed"), lines.at(-1) ?? "");
+  await writePrivate(join(folder, "known_hosts.again"), lines.at(-1) ?? "");
   const hosts = Object.fromEntries(
-    ["server", "confirmed"].map((host) => [
+    ["server", "confirmed", "again"].map((host) => [
       host,
       {
         ansible_host: input.host,
@@ -239,7 +243,7 @@ async function ssh(folder: string, host: string, words: readonly string[]): Prom
 }
 
 async function closeConnections(folder: string): Promise<void> {
-  for (const host of ["server", "confirmed"]) await ssh(folder, host, ["-O", "exit", "x"]).catch(() => undefined);
+  for (const host of ["server", "confirmed", "again"]) await ssh(folder, host, ["-O", "exit", "x"]).catch(() => undefined);
 }
 
 /** @returns what the playbook reports. */
