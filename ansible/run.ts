@@ -48,6 +48,10 @@ interface ConfigureFiles {
 
 const here = dirname(fileURLToPath(import.meta.url));
 const BOOT_LIMIT_MS = 90_000;
+/** The task that no connection comes to when the firewall's new rules lock us out. */
+const CONFIRMATION = "Confirm the firewall over a new connection";
+const LOCKED_OUT =
+  "No new connection came through the firewall's new rules: 30 s after they were loaded the old ones are back. Does sshAllowedAddresses have your own address?";
 const FOLDER_PREFIX = "chillbox-ansible-";
 
 const stopped = new AbortController();
@@ -243,7 +247,8 @@ async function ssh(folder: string, host: string, words: readonly string[]): Prom
 }
 
 async function closeConnections(folder: string): Promise<void> {
-  for (const host of ["server", "confirmed", "again"]) await ssh(folder, host, ["-O", "exit", "x"]).catch(() => undefined);
+  for (const host of ["server", "confirmed", "again"])
+    await ssh(folder, host, ["-O", "exit", "x"]).catch(() => undefined);
 }
 
 /** @returns what the playbook reports. */
@@ -268,11 +273,13 @@ async function runPlaybook(folder: string, name: string): Promise<unknown> {
   });
   let result: unknown;
   let failure: string | undefined;
+  let task = "";
   if (playbook.stdout) {
     for await (const line of createInterface({ input: playbook.stdout })) {
       const event = readEvent(line);
+      task = event.task ?? task;
       if (event.task && event.task !== "Report") progress(event.task);
-      if (event.error) failure ??= event.error;
+      if (event.error) failure ??= event.unreachable && task === CONFIRMATION ? LOCKED_OUT : event.error;
       if (event.result) result = JSON.parse(event.result);
     }
   }
@@ -288,7 +295,7 @@ async function runPlaybook(folder: string, name: string): Promise<unknown> {
   return result;
 }
 
-function readEvent(line: string): { task?: string; error?: string; result?: string } {
+function readEvent(line: string): { task?: string; error?: string; unreachable?: boolean; result?: string } {
   try {
     return JSON.parse(line);
   } catch {
