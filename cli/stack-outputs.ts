@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { checkPassphraseSource } from "../lib/passphrase.ts";
 import type { StackFacts } from "../lib/stack-facts.ts";
 import { UserError } from "../lib/user-error.ts";
 import { passphraseFile } from "../toolchain/environment.ts";
@@ -23,7 +24,7 @@ export interface StackOutputs {
 
 /**
  * The outputs of a stack whose server exists.
- * @throws UserError when there is no such stack or server, or Pulumi cannot open the state
+ * @throws UserError when there is no such stack or server, others can read the passphrase, or Pulumi cannot open the state
  */
 export async function readOutputs(stack: string): Promise<StackOutputs> {
   const settings = localCloudSettings();
@@ -31,6 +32,8 @@ export async function readOutputs(stack: string): Promise<StackOutputs> {
   if (isLocal) {
     if (!stackExists(settings)) throw new UserError(`There is no stack ${stack} yet: \`npm run up\` makes it.`);
     checkPassphrase(settings);
+  } else {
+    checkPassphraseSource(process.env, stack);
   }
   const of = await outputsOf(settings, stack);
   const text = of ? await cachedOutputs(of, () => ask(settings, stack)) : await ask(settings, stack);
@@ -60,9 +63,8 @@ async function outputsOf(settings: LocalCloudSettings, stack: string): Promise<O
 
 function passphraseFileOf(settings: LocalCloudSettings, stack: string): string | undefined {
   if (stack === stackOfLocalCloud) return passphraseFile(settings);
-  const { PULUMI_CONFIG_PASSPHRASE: text, PULUMI_CONFIG_PASSPHRASE_FILE: file } = process.env;
-  // Pulumi prefers the text.
-  return text === undefined && file ? resolve(settings.repository, file) : undefined;
+  const { PULUMI_CONFIG_PASSPHRASE_FILE: file } = process.env;
+  return file ? resolve(settings.repository, file) : undefined;
 }
 
 async function ask(settings: LocalCloudSettings, stack: string): Promise<string> {
@@ -75,9 +77,9 @@ async function ask(settings: LocalCloudSettings, stack: string): Promise<string>
   return askPulumi({ ...pulumi, environment }, words);
 }
 
-/** Another stack's passphrase or backend is the person's own matter. */
+/** Another stack's passphrase file or backend is the person's own matter. */
 function ownPassphrase(): Record<string, string> {
-  const names = ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_ACCESS_TOKEN"];
+  const names = ["PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_ACCESS_TOKEN"];
   const own = names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
   // Without a file of the person's own, the local stack's must not be tried.
   return { PULUMI_CONFIG_PASSPHRASE_FILE: "", ...Object.fromEntries(own) };
