@@ -9,12 +9,14 @@ import { Network } from "./components/network.ts";
 import { Project } from "./components/project.ts";
 import { keepEverythingSecret } from "./components/secrecy.ts";
 import { Server } from "./components/server.ts";
+import { ServerKey } from "./components/server-key.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
+import { siteSecrets } from "./lib/site-secrets.ts";
 import { checkSites } from "./lib/sites.ts";
 import { UserError } from "./lib/user-error.ts";
 import { carriedDigest } from "./lib/wheels.ts";
@@ -22,7 +24,7 @@ import { readSettings } from "./settings.ts";
 
 shortenFollowUpErrors();
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, scripts, wheels } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, secrets, scripts, wheels } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -82,6 +84,11 @@ const server = new Server(
   },
   opts,
 );
+const serverKey = new ServerKey(
+  `server-${generation}-key`,
+  { server, storage, hostName, number: serverSettings.keyNumber },
+  opts,
+);
 
 const surroundings = pulumi
   .all([storage.artifactBucket.name, storage.immutableBucket.name, network.vpc.ipRange])
@@ -95,8 +102,8 @@ const surroundings = pulumi
     };
   });
 for (const { site, release } of sites) {
-  const { fetchWheels } = settings;
-  new Site(`site-${site.slug}`, { site, release, surroundings, storage, server, fetchWheels }, opts);
+  const args = { site, release, surroundings, storage, server, serverKey, fetchWheels: settings.fetchWheels };
+  new Site(`site-${site.slug}`, { ...args, secrets: secrets.get(site.slug) ?? [] }, opts);
 }
 
 const names = [serverSettings.name, ...sites.flatMap(({ site }) => site.domains)];
@@ -124,6 +131,14 @@ export const ipAddress = pulumi.unsecret(reservedIp.ipAddress);
 export const urls = sites.map(({ site }) => `http://${site.serverName}`);
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
+/** What opens the secrets on the server after it was restarted: `npx chillbox unlock`. */
+export const unlock = pulumi.secret(
+  pulumi.output({ number: serverKey.number, passphrase: serverKey.passphrase, publicKey: serverKey.publicKey }),
+);
+/** The bucket in which other tools leave secrets for this server: `npx chillbox secrets adopt`. */
+export const artifacts = pulumi.secret(
+  storage.uploads(storage.artifactBucket.name).apply((spaces) => ({ spaces, hostName })),
+);
 
 async function prepare() {
   const settings = readSettings();
@@ -143,7 +158,11 @@ async function prepare() {
     limits: settings.archiveLimits,
     log: (line) => console.error(line),
   });
+  const secrets = siteSecrets(
+    sites.map(({ site }) => site),
+    settings.secrets,
+  );
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
-  return { settings, known, sites, scripts, wheels };
+  return { settings, known, sites, secrets, scripts, wheels };
 }

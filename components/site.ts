@@ -5,9 +5,12 @@ import { immutablePrefix, versionMarkerKey } from "../lib/names.ts";
 import type { Release } from "../lib/release.ts";
 import { pipServices } from "../lib/service-wheels.ts";
 import type { SiteFile } from "../lib/site-file.ts";
+import type { SecretsFile } from "../lib/site-secrets.ts";
 import type { Artifact } from "../local-commands/put-artifact.ts";
 import { type LocalScript, localScript } from "./local-script.ts";
 import { type Server, serverPython } from "./server.ts";
+import type { ServerKey } from "./server-key.ts";
+import { SiteSecrets } from "./site-secrets.ts";
 import type { Storage } from "./storage.ts";
 
 export interface SiteArgs {
@@ -19,17 +22,21 @@ export interface SiteArgs {
   readonly server: Server;
   /** Whether wheels that a release lacks are fetched on the laptop. */
   readonly fetchWheels: boolean;
+  /** The secrets that config has for its services. */
+  readonly secrets: readonly SecretsFile[];
+  readonly serverKey: ServerKey;
 }
 
 /**
- * A website: its artifact and its immutable files in the buckets, then one command that has the server install it.
+ * A website: its artifact and its immutable files in the buckets, its secrets, then one command that has the server install it.
  * Taking the site out of the stack removes it from the server; its data stays there.
  */
 export class Site extends pulumi.ComponentResource {
   constructor(name: string, args: SiteArgs, opts?: pulumi.ComponentResourceOptions) {
     super("chillbox:index:Site", name, {}, opts);
     const artifact = this.#uploadArtifact(name, args);
-    this.#install(name, args, artifact, [artifact.command, this.#uploadImmutable(name, args)]);
+    const before = [artifact.command, this.#uploadImmutable(name, args), ...this.#putSecrets(name, args)];
+    this.#install(name, args, artifact, before);
     this.registerOutputs({ version: pulumi.secret(args.release.version) });
   }
 
@@ -84,7 +91,14 @@ export class Site extends pulumi.ComponentResource {
     ).command;
   }
 
-  #install(name: string, args: SiteArgs, put: LocalScript<{ artifact: Artifact }>, uploads: pulumi.Resource[]): void {
+  /** Before the site, so that its services need not wait for them. */
+  #putSecrets(name: string, args: SiteArgs): pulumi.Resource[] {
+    if (args.secrets.length === 0) return [];
+    const { slug } = args.site;
+    return [new SiteSecrets(`${name}-secrets`, { slug, ...args }, { parent: this }).put];
+  }
+
+  #install(name: string, args: SiteArgs, put: LocalScript<{ artifact: Artifact }>, before: pulumi.Resource[]): void {
     const { site, release, server } = args;
     // Who deploys is asked when the release changes, not at each run: the name of a laptop may change, and that is no change of a site.
     const deployer = localScript<{ by: string }>(
@@ -118,7 +132,7 @@ export class Site extends pulumi.ComponentResource {
         addPreviousOutputInEnv: false,
         // No triggers: they would run the old delete after the new create.
       },
-      { parent: this, dependsOn: [server.configured, ...uploads], deletedWith: server.droplet },
+      { parent: this, dependsOn: [server.configured, ...before], deletedWith: server.droplet },
     );
   }
 }

@@ -1,10 +1,8 @@
 /** Puts the immutable files of a release into a bucket, and the mark that they are all there last. Output `{"sent": n}`. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readFolder } from "../lib/archive.ts";
 import { runCommand } from "./command.ts";
-import { openSpaces, putObjects, type SpacesTarget } from "./spaces.ts";
+import { openSpaces, putContent, putObjects, type SpacesTarget } from "./spaces.ts";
 
 /** Also what `remove-objects.ts` gets when the site's resource goes. */
 export interface PutTreeInput {
@@ -38,13 +36,6 @@ await runCommand(async ({ spaces, trees, marker }: PutTreeInput) => {
     );
   }
   const sent = await putObjects(client, spaces.bucket, objects);
-  const temporary = await mkdtemp(join(tmpdir(), "chillbox-marker-"));
-  try {
-    const path = join(temporary, "version.txt");
-    await writeFile(path, marker.text);
-    await putObjects(client, spaces.bucket, [{ key: marker.key, path, acl: "private" }]);
-  } finally {
-    await rm(temporary, { recursive: true });
-  }
+  await putContent(client, spaces.bucket, marker.key, Buffer.from(marker.text));
   return { sent };
 });

@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import {
   DeleteObjectCommand,
+  GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
   type ObjectCannedACL,
@@ -71,6 +74,47 @@ export async function putObjects(client: S3Client, bucket: string, objects: read
   const limit = pLimit(parallel);
   const sent = await Promise.all(objects.map((object) => limit(() => putObject(client, bucket, object))));
   return sent.filter(Boolean).length;
+}
+
+/**
+ * Puts a few bytes as a private object, unless they are there.
+ * @returns 1 if they were sent, else 0
+ */
+export async function putContent(client: S3Client, bucket: string, key: string, content: Buffer): Promise<number> {
+  const temporary = await mkdtemp(join(tmpdir(), "chillbox-content-"));
+  try {
+    const path = join(temporary, "content");
+    await writeFile(path, content);
+    return await putObjects(client, bucket, [{ key, path, acl: "private" }]);
+  } finally {
+    await rm(temporary, { recursive: true });
+  }
+}
+
+/** A small object that was read whole. */
+export interface Content {
+  readonly content: Buffer;
+  /** When it was put. */
+  readonly when: Date;
+}
+
+const mostBytes = 1024 * 1024;
+
+/**
+ * Reads a small object.
+ * @returns `undefined` when there is none
+ * @throws UserError when it has more than 1 MiB
+ */
+export async function getContent(client: S3Client, bucket: string, key: string): Promise<Content | undefined> {
+  try {
+    const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=0-${mostBytes}` }));
+    const content = Buffer.from((await answer.Body?.transformToByteArray()) ?? []);
+    if (content.length > mostBytes) throw new UserError(`${key} in ${bucket} has more than ${mostBytes} bytes.`);
+    return { content, when: answer.LastModified ?? new Date(0) };
+  } catch (error) {
+    if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return undefined;
+    throw error instanceof UserError ? error : explain(error, `Reading ${key} in ${bucket}`);
+  }
 }
 
 /** Says what was refused: the client's own message for an answer without a body is "UnknownError". */
