@@ -75,7 +75,7 @@ const status: Status = {
 describe("status and log for a person", () => {
   it("shows the server, then a line for each site, then what needs somebody", () => {
     assert.equal(
-      renderStatus(status, Date.parse("2026-01-02T03:04:05Z")),
+      renderStatus(status, undefined, Date.parse("2026-01-02T03:04:05Z")),
       [
         "server  box-1 (box.test), Alpine Linux v3.22 (3.22.1), Linux 6.12.1",
         "up      2 d, load 0.1 0.2 0.3",
@@ -112,7 +112,8 @@ describe("status and log for a person", () => {
     assert.equal(stateOf({ ...down, signal: "SIGKILL" }), "down 1 s (killed by SIGKILL; starts again)");
     assert.match(stateOf({ ...down, exitCode: 1, wanted: false }), /exit code 1; is not started again: it ended too/);
     assert.match(stateOf(down), /never ran/);
-    assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets");
+    assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets: npx chillbox secrets");
+    assert.equal(stateOf({ ...down, lacksSecrets: true }, true), "is locked: npx chillbox unlock");
   });
 
   it("tells of certificates that cannot be read, have ended, or end within two weeks, and of no others", () => {
@@ -122,7 +123,7 @@ describe("status and log for a person", () => {
       assert.ok(site);
       const certificate = { file: "/etc/hello.pem", expires };
       const sites = [{ ...site, pin: null, services: [], certificate }];
-      return renderStatus({ ...status, sites }, now).split("\n\n")[2] ?? "";
+      return renderStatus({ ...status, sites }, undefined, now).split("\n\n")[2] ?? "";
     };
     assert.match(notes(null), /^hello's certificate \/etc\/hello\.pem cannot be read\.$/m);
     assert.match(notes("2026-01-01T00:00:00Z"), /^hello's certificate ended at 2026-01-01 00:00:00\.$/m);
