@@ -1,4 +1,3 @@
-import type { ServerSecrets } from "./secrets-list.ts";
 import { plainText, renderTable } from "./table.ts";
 
 /** A line of a site's deploy log. */
@@ -28,8 +27,10 @@ export interface ServiceStatus {
   readonly exitCode: number;
   /** Name of the signal that ended it, or "NA". */
   readonly signal: string;
-  /** Whether it waits for a secrets file that is not on the server. */
+  /** Whether it waits for a secrets file that was never put on the server. */
   readonly lacksSecrets: boolean;
+  /** Whether it waits for one that is there, encrypted, since the server was started. */
+  readonly locked: boolean;
   /** What it said last, when it is not ready. */
   readonly lastLine: string | null;
 }
@@ -72,6 +73,8 @@ export interface Status {
     readonly disk: Amount;
     readonly scripts: string;
     readonly nginx: { readonly up: boolean; readonly seconds: number };
+    /** Whether secrets on it are not open since it was started. */
+    readonly locked: boolean;
   };
   readonly sites: readonly SiteStatus[];
 }
@@ -81,14 +84,9 @@ const EXPIRES_SOON = 14;
 
 /**
  * The status as tables for a person.
- * @param secrets what the server has of secrets
  * @param now milliseconds since 1970
  */
-export function renderStatus(
-  { server, sites }: Status,
-  secrets: ServerSecrets = { locked: false, secrets: [] },
-  now: number = Date.now(),
-): string {
+export function renderStatus({ server, sites }: Status, now: number = Date.now()): string {
   const facts = [
     [
       "server",
@@ -101,14 +99,10 @@ export function renderStatus(
   ];
   const list =
     sites.length > 0
-      ? renderTable([
-          ["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"],
-          ...sites.map((site) => siteRow(site, secrets)),
-        ])
+      ? renderTable([["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
       : "No sites.\n";
-  const notes = [...lockedNote(secrets), ...sites.flatMap((site) => notesOf(site, secrets, now))].map(
-    (note) => `${note}\n`,
-  );
+  const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
+  const notes = [...locked, ...sites.flatMap((site) => notesOf(site, now))].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -118,28 +112,20 @@ export function renderDeploys(deploys: readonly Deploy[]): string {
   return plainText(renderTable([["WHEN (UTC)", "WHO", "FROM", "TO", "RESULT", "WHY"], ...rows]));
 }
 
-/** Since the server was restarted, what was sent to it lies there encrypted. */
-function lockedNote({ locked, secrets }: ServerSecrets): string[] {
-  const count = secrets.filter(({ state }) => state === "locked").length;
-  return locked ? [`The server is locked, and ${count} of its secrets with it: npx chillbox unlock`] : [];
-}
-
-function siteRow(site: SiteStatus, secrets: ServerSecrets): string[] {
+function siteRow(site: SiteStatus): string[] {
   const last = site.lastDeploy;
   return [
     site.slug,
     `${site.release}${site.pin ? " (pinned)" : ""}`,
     time(site.since),
     site.certificate ? `until ${site.certificate.expires?.slice(0, 10) ?? "?"}` : "none",
-    site.services
-      .map((service) => `${shownName(service)} ${stateOf(service, isLocked(site, service, secrets))}`)
-      .join(", ") || "-",
+    site.services.map((service) => `${shownName(service)} ${stateOf(service)}`).join(", ") || "-",
     last ? `${last.result ?? ""} ${last.to === "-" ? last.from : last.to} by ${last.by}` : "-",
   ];
 }
 
 /** What needs a person: pins, certificates near their end, and services that are not up, with the reason. */
-function notesOf(site: SiteStatus, secrets: ServerSecrets, now: number): string[] {
+function notesOf(site: SiteStatus, now: number): string[] {
   const { pin } = site;
   const pinned = pin
     ? [
@@ -150,7 +136,7 @@ function notesOf(site: SiteStatus, secrets: ServerSecrets, now: number): string[
     .filter((service) => !(service.up && service.ready))
     .map(
       (service) =>
-        `${site.slug} ${shownName(service)} ${stateOf(service, isLocked(site, service, secrets))}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
+        `${site.slug} ${shownName(service)} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
     );
   return [...pinned, ...certificateNotes(site, now), ...failing];
 }
@@ -169,20 +155,10 @@ function shownName({ name }: ServiceStatus): string {
   return { _redis: "Redis", _cron: "Cron" }[name] ?? name;
 }
 
-/** Whether it waits for a secret that is on the server. A copy of a worker has a number behind the worker's name. */
-function isLocked({ slug }: SiteStatus, { name }: ServiceStatus, { secrets }: ServerSecrets): boolean {
-  const worker = name.replace(/\.\d+$/, "");
-  return secrets.some((each) => each.state === "locked" && each.slug === slug && each.service === worker);
-}
-
-/**
- * In words: whether a service runs, else why not.
- * @param locked whether its secrets are on the server, locked
- */
-export function stateOf(service: ServiceStatus, locked = false): string {
-  if (service.lacksSecrets && !service.ready) {
-    return locked ? "is locked: npx chillbox unlock" : "waits for its secrets: npx chillbox secrets";
-  }
+/** In words: whether a service runs, else why not. */
+export function stateOf(service: ServiceStatus): string {
+  if (service.locked && !service.ready) return "locked: npx chillbox unlock";
+  if (service.lacksSecrets && !service.ready) return "waits for its secrets: npx chillbox secrets";
   if (service.up)
     return service.ready ? `up ${duration(service.seconds)}` : `starting for ${duration(service.seconds)}`;
   const cause =

@@ -23,13 +23,19 @@ export async function unlockServer(stack: string): Promise<void> {
   const { connection, unlock } = await readOutputs(stack);
   if (!unlock) throw new UserError(`The server has no key for secrets yet: \`${upCommand(stack)}\` makes it.`);
   const { number, passphrase } = unlock;
-  const { opened, milliseconds } = await runUnlock(connection, { keys: [{ number, passphrase }] });
-  const said = opened === 0 ? "Nothing was locked." : `${counted(opened)} opened in ${milliseconds} ms.`;
-  process.stdout.write(`${said}\n${await describeRest(connection, stack)}`);
+  const unlocked = await runUnlock(connection, { keys: [{ number, passphrase }] });
+  if (unlocked) process.stdout.write(`${describe(unlocked)}\n`);
+  process.stdout.write(await describeRest(connection, stack));
+  if (!unlocked) {
+    throw new UserError("Not all could be unlocked; the reason is above. The same command can be run again.");
+  }
 }
 
-/** The playbook, in a process with an environment of its own; keys go by standard input. */
-async function runUnlock({ host, port, user, privateKey, hostKey }: Connection, input: object): Promise<Unlocked> {
+/** Runs the playbook in a process with an environment of its own; keys go by standard input. `undefined`: it failed and has said why. */
+async function runUnlock(
+  { host, port, user, privateKey, hostKey }: Connection,
+  input: object,
+): Promise<Unlocked | undefined> {
   const settings = localCloudSettings();
   const { ansible } = await lookForTools({ needs: ["ansible"], settings });
   if (!ansible) throw new UserError("Ansible is not there: `npm run doctor` tells what is, `npm run up` sets it up.");
@@ -42,8 +48,7 @@ async function runUnlock({ host, port, user, privateKey, hostKey }: Connection, 
     stderr: ["pipe", "inherit"],
     reject: false,
   });
-  if (!result.failed) return JSON.parse(result.stdout) as Unlocked;
-  throw new UserError("The server could not be unlocked; the reason is above. The same command can be run again.");
+  return result.failed ? undefined : (JSON.parse(result.stdout) as Unlocked);
 }
 
 async function describeRest(connection: Connection, stack: string): Promise<string> {
@@ -62,6 +67,7 @@ async function describeRest(connection: Connection, stack: string): Promise<stri
   }
 }
 
-function counted(count: number): string {
-  return count === 1 ? "1 secret was" : `${count} secrets were`;
+function describe({ opened, milliseconds }: Unlocked): string {
+  if (opened === 0) return "Nothing was locked.";
+  return `${opened === 1 ? "1 secret was" : `${opened} secrets were`} opened in ${milliseconds} ms.`;
 }

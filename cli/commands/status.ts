@@ -6,6 +6,7 @@ export default new Command("status")
   .addOption(stackOption())
   .option("--json", "for programs")
   .action(async (options: { stack: string; json?: boolean }) => {
-    const { printStatus } = await import("../status-command.ts");
-    await printStatus({ stack: options.stack, json: options.json ?? false });
+    const [{ askServer }, { renderStatus }] = await Promise.all([import("../ask-server.ts"), import("../status.ts")]);
+    const status = await askServer<import("../status.ts").Status>(options.stack, "doas chillbox-status");
+    process.stdout.write(options.json ? `${JSON.stringify(status, undefined, 2)}\n` : renderStatus(status));
   });

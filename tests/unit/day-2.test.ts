@@ -16,6 +16,7 @@ const service: ServiceStatus = {
   exitCode: -1,
   signal: "NA",
   lacksSecrets: false,
+  locked: false,
   lastLine: null,
 };
 
@@ -31,6 +32,7 @@ const status: Status = {
     disk: { totalBytes: 10 * 2 ** 30, availableBytes: 8 * 2 ** 30 },
     scripts: "0123456789abcdef",
     nginx: { up: true, seconds: 60 },
+    locked: false,
   },
   sites: [
     {
@@ -75,7 +77,7 @@ const status: Status = {
 describe("status and log for a person", () => {
   it("shows the server, then a line for each site, then what needs somebody", () => {
     assert.equal(
-      renderStatus(status, undefined, Date.parse("2026-01-02T03:04:05Z")),
+      renderStatus(status, Date.parse("2026-01-02T03:04:05Z")),
       [
         "server  box-1 (box.test), Alpine Linux v3.22 (3.22.1), Linux 6.12.1",
         "up      2 d, load 0.1 0.2 0.3",
@@ -99,6 +101,12 @@ describe("status and log for a person", () => {
     assert.match(renderStatus({ ...status, sites: [] }), /\nNo sites\.\n$/);
   });
 
+  it("says that the server waits to be unlocked", () => {
+    const locked = { ...status, server: { ...status.server, locked: true } };
+    assert.match(renderStatus(locked), /\nThe server is locked since it was started: npx chillbox unlock\n/);
+    assert.doesNotMatch(renderStatus(status), /locked/);
+  });
+
   it("calls a site's Redis and cron what people call them", () => {
     const [site] = status.sites;
     const services = ["_redis", "_cron"].map((name) => ({ ...service, name }));
@@ -113,7 +121,7 @@ describe("status and log for a person", () => {
     assert.match(stateOf({ ...down, exitCode: 1, wanted: false }), /exit code 1; is not started again: it ended too/);
     assert.match(stateOf(down), /never ran/);
     assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets: npx chillbox secrets");
-    assert.equal(stateOf({ ...down, lacksSecrets: true }, true), "is locked: npx chillbox unlock");
+    assert.equal(stateOf({ ...down, locked: true }), "locked: npx chillbox unlock");
   });
 
   it("tells of certificates that cannot be read, have ended, or end within two weeks, and of no others", () => {
@@ -123,7 +131,7 @@ describe("status and log for a person", () => {
       assert.ok(site);
       const certificate = { file: "/etc/hello.pem", expires };
       const sites = [{ ...site, pin: null, services: [], certificate }];
-      return renderStatus({ ...status, sites }, undefined, now).split("\n\n")[2] ?? "";
+      return renderStatus({ ...status, sites }, now).split("\n\n")[2] ?? "";
     };
     assert.match(notes(null), /^hello's certificate \/etc\/hello\.pem cannot be read\.$/m);
     assert.match(notes("2026-01-01T00:00:00Z"), /^hello's certificate ended at 2026-01-01 00:00:00\.$/m);
