@@ -5,6 +5,7 @@ import type { ArchiveLimits } from "./lib/archive.ts";
 import { configProblem } from "./lib/config-size.ts";
 import { localCloudSettings } from "./lib/local-cloud-settings.ts";
 import { closest, domainPattern, providerEndpoint, regionEndpoint, resourceName, serverHostName } from "./lib/names.ts";
+import { type Outbound, outboundForm, parseOutbound } from "./lib/outbound.ts";
 import type { AllowedCommands } from "./lib/site-commands.ts";
 import { readSecretsConfig, type SecretsConfig } from "./lib/site-secrets.ts";
 import { UserError } from "./lib/user-error.ts";
@@ -33,10 +34,14 @@ export interface Settings {
     /** chillbox's own domain. */
     readonly name: string;
     readonly sshAllowedAddresses: readonly string[];
+    /** What the server may connect to, besides what every server needs. */
+    readonly outbound: readonly Outbound[];
     readonly adminPublicKeys: readonly string[];
     readonly keepReleases: number;
     /** Number of the key pair that its sites' secrets are encrypted to. */
     readonly keyNumber: number;
+    /** Of each service of a site; 0 stands for a share of the server. */
+    readonly limits: { readonly memoryMiB: number; readonly processes: number };
   };
   /** The sites' secrets: never in a message, an argument or an input that is not secret. */
   readonly secrets: SecretsConfig;
@@ -74,6 +79,9 @@ const keys = [
   "techEmail",
   "sshAllowedAddresses",
   "adminPublicKeys",
+  "outbound",
+  "serviceMemory",
+  "serviceProcesses",
   "manageDns",
   "dnsZones",
   "sitesFolder",
@@ -143,8 +151,15 @@ export function readSettings(): Settings {
         isPublicKey,
         "public ssh keys, one line each, such as ssh-ed25519 AAAA... name",
       ),
+      outbound: check
+        .list("outbound", (text) => parseOutbound(text) !== undefined, outboundForm)
+        .flatMap((text) => parseOutbound(text) ?? []),
       keepReleases: check.integer("keepReleases", 1, 50),
       keyNumber: check.integer("serverKeyNumber", 1, 9999),
+      limits: {
+        memoryMiB: check.share("serviceMemory", 32, 1_048_576),
+        processes: check.share("serviceProcesses", 16, 65_536),
+      },
     },
     secrets: check.secrets("secrets"),
     techEmail: check.text("techEmail", /^[^\s@$]+@[^\s@$]+$/, "an e-mail address"),
@@ -215,6 +230,11 @@ class Checker {
     if (Number.isInteger(value) && value >= least && value <= most) return value;
     this.#complain(key, `is ${JSON.stringify(this.#config.get(key))}`, `a whole number from ${least} to ${most}`);
     return least;
+  }
+
+  /** A whole number, or 0 for a share of the server. */
+  share(key: Key, least: number, most: number): number {
+    return this.#config.get(key) === "0" ? 0 : this.integer(key, least, most);
   }
 
   boolean(key: Key): boolean {

@@ -1,4 +1,5 @@
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { checkPassphraseSource } from "../lib/passphrase.ts";
 import { UserError } from "../lib/user-error.ts";
 import type { SpacesTarget } from "../local-commands/spaces.ts";
 import { lookForTools } from "../toolchain/setup.ts";
@@ -21,15 +22,15 @@ export interface Outputs {
 }
 
 /**
- * Pulumi for any stack of this copy. Another stack's passphrase or backend is the person's own matter.
- * @throws UserError when stack `local` was encrypted with a passphrase that is gone
+ * Pulumi for any stack of this copy.
+ * @throws UserError when the passphrase is gone, or others can read it
  */
 export async function pulumiFor(stack: string): Promise<Pulumi> {
   const settings = localCloudSettings();
   const isLocal = stack === stackOfLocalCloud;
   if (isLocal) checkPassphrase(settings);
   const pulumi = preparePulumi(settings, await lookForTools({ needs: ["pulumi"], settings }));
-  return isLocal ? pulumi : { ...pulumi, environment: { ...pulumi.environment, ...ownPassphrase() } };
+  return isLocal ? pulumi : { ...pulumi, environment: { ...pulumi.environment, ...ownPassphrase(stack) } };
 }
 
 /**
@@ -53,8 +54,10 @@ export function upCommand(stack: string): string {
   return stack === stackOfLocalCloud ? "npm run up" : `pulumi up --stack ${stack}`;
 }
 
-function ownPassphrase(): Record<string, string> {
-  const names = ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_ACCESS_TOKEN"];
+/** Another stack's passphrase file or backend is the person's own matter. @throws UserError when others can read the passphrase */
+function ownPassphrase(stack: string): Record<string, string> {
+  checkPassphraseSource(process.env, stack);
+  const names = ["PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_ACCESS_TOKEN"];
   const own = names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
   // Without a file of the person's own, the local stack's must not be tried.
   return { PULUMI_CONFIG_PASSPHRASE_FILE: "", ...Object.fromEntries(own) };

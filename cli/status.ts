@@ -136,9 +136,18 @@ function notesOf(site: SiteStatus, now: number): string[] {
     .filter((service) => !(service.up && service.ready))
     .map(
       (service) =>
-        `${site.slug} ${shownName(service)} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
+        `${site.slug} ${shownName(service)} ${stateOf(service)}${hasReason(service) ? "" : lastWords(service)}`,
     );
   return [...pinned, ...certificateNotes(site, now), ...failing];
+}
+
+/** What waits for a secret has not failed: its last words are of another time. */
+function hasReason({ lacksSecrets, locked }: ServiceStatus): boolean {
+  return lacksSecrets || locked;
+}
+
+function lastWords({ lastLine }: ServiceStatus): string {
+  return lastLine ? `; it said last: ${lastLine}` : "";
 }
 
 function certificateNotes({ slug, certificate }: SiteStatus, now: number): string[] {
