@@ -45,7 +45,7 @@ is_open() {
 }
 
 # mark_of SLUG SERVICE FILE: see secrets_mark. The file itself is never read: its folder is the site's.
-mark_of() { stat -c ',%Y-%i' "$SECRETS/$1/$2/$3" 2>/dev/null || true; }
+mark_of() { stat -c '_%Y-%i' "$SECRETS/$1/$2/$3" 2>/dev/null || true; }
 
 # open_one SLUG SERVICE FILE FORMAT SHA256 NUMBER KEY: opens it in $WORK/open/<slug>/<service>/, where note is what to note once it is in its
 # place, and opened its content, unless that is open already. passphrase_of says the key's passphrase.

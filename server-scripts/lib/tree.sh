@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # The tree of supervised services: one s6-svscan over $RUN/scan; the service folders themselves are copies in $RUN/services.
-# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance>[,<mark of its secrets>] (a slug has no dot or plus, so none can be another's). What a unit is
+# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance>[_<mark of its secrets>] (a slug has no dot or plus, so none can be another's). What a unit is
 # tells manifest/unit.py.
 # shellcheck disable=SC2154  # RUN, SITES, SCRIPTS come from chillbox.sh
 
@@ -120,7 +120,7 @@ lacks_secrets() { [ -e "$1/data/secrets" ] && [ -z "$(secrets_mark "$1")" ]; }
 secrets_mark() {
   [ -e "$1/data/secrets" ] || return 0
   read -r secrets_mark_path <"$1/data/secrets"
-  stat -c ',%Y-%i' "$ROOT$secrets_mark_path" 2>/dev/null || true
+  stat -c '_%Y-%i' "$ROOT$secrets_mark_path" 2>/dev/null || true
 }
 
 # undo_secrets SLUG: new secrets whose services did not get ready with them, or whose command was killed before it knew, make way for those
