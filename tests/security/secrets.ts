@@ -1,5 +1,7 @@
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { sha256 } from "../../lib/archive.ts";
 import { type SiteSecretPurpose, sealEnvelope } from "../../lib/envelope.ts";
@@ -59,11 +61,31 @@ export function seal(
 export function offer(
   server: TestServer,
   { site, service, file }: { site: string; service: string; file: string },
-  bytes: Uint8Array,
+  bytes: Buffer,
 ): Omit<SealedSecret, "format"> {
   const object = `chillbox/encrypted-secrets/${site}/${service}/box/${file}`;
   const path = join(server.files, "artifacts", object);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, bytes);
   return { service, file, bucket: "artifacts", object, size: bytes.length, sha256: sha256(bytes) };
+}
+
+/** The format of sites' own older tools, made as they make it: by openssl. @param publicKey of RSA-4096 */
+export function sealOlder(publicKey: string, content: string | Uint8Array): Buffer {
+  const folder = mkdtempSync(join(tmpdir(), "chillbox-older-"));
+  const path = (name: string) => join(folder, name);
+  const openssl = (...words: string[]) => execFileSync("openssl", words, { stdio: ["ignore", "ignore", "pipe"] });
+  try {
+    writeFileSync(path("public.pem"), publicKey);
+    writeFileSync(path("password"), randomBytes(32).toString("base64"));
+    writeFileSync(path("plain"), content);
+    const oaep = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha512"];
+    const keys = ["-pubin", "-inkey", path("public.pem"), "-in", path("password"), "-out", path("key")];
+    openssl("pkeyutl", "-encrypt", ...oaep, ...keys);
+    const how = ["-aes-256-cbc", "-md", "sha512", "-pbkdf2", "-iter", "313131", "-salt"];
+    openssl("enc", ...how, "-pass", `file:${path("password")}`, "-in", path("plain"), "-out", path("rest"));
+    return Buffer.concat([readFileSync(path("key")), readFileSync(path("rest"))]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
