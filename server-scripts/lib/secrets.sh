@@ -122,6 +122,7 @@ prune_sealed() {
 
 # prune_opened SLUG: what no kept release reads goes from memory.
 prune_opened() {
+  [ -d "$SECRETS/$1" ] || return 0
   for prune_path in "$SECRETS/$1"/*/*; do is_read "$1" "$prune_path" || drop_opened "$1" "$prune_path"; done
   prune_empty "$1"
 }
