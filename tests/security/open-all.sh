@@ -6,7 +6,9 @@
 #
 # Prints lines of "CASE opened SHA256" or "CASE refused WHY".
 
+# shellcheck source=/dev/null
 . "$1/chillbox.sh"
+# shellcheck source=/dev/null
 . "$1/envelope.sh"
 key=$2
 
