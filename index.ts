@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { Provider } from "@pulumi/digitalocean/provider.js";
 import * as pulumi from "@pulumi/pulumi";
 import { AdminKey } from "./components/admin-key.ts";
@@ -8,18 +8,20 @@ import { Image } from "./components/image.ts";
 import { Network } from "./components/network.ts";
 import { Project } from "./components/project.ts";
 import { keepEverythingSecret } from "./components/secrecy.ts";
-import { Server } from "./components/server.ts";
+import { Server, serverPython } from "./components/server.ts";
 import { ServerKey } from "./components/server-key.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
 import { closeFolder } from "./lib/close-folder.ts";
+import { reasonOfUp } from "./lib/last-deploy.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
 import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
 import { siteSecrets } from "./lib/site-secrets.ts";
 import { checkSites } from "./lib/sites.ts";
+import { configurationDigest, factsFormat, factsOf, type StackFacts } from "./lib/stack-facts.ts";
 import { UserError } from "./lib/user-error.ts";
 import { carriedDigest } from "./lib/wheels.ts";
 import { readSettings } from "./settings.ts";
@@ -28,7 +30,7 @@ shortenFollowUpErrors();
 // Pulumi's own files are for its user alone; what a site's build makes is made as people know it.
 process.umask(0o022);
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, secrets, scripts, wheels } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, secrets, scripts, wheels, files } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -114,8 +116,9 @@ const surroundings = pulumi
       subnet,
     };
   });
-for (const { site, release } of sites) {
-  const args = { site, release, surroundings, storage, server, serverKey, fetchWheels: settings.fetchWheels };
+for (const { site, release, reason } of sites) {
+  const { fetchWheels } = settings;
+  const args = { site, release, reason, surroundings, storage, server, serverKey, fetchWheels };
   new Site(`site-${site.slug}`, { ...args, secrets: secrets.get(site.slug) ?? [] }, opts);
 }
 
@@ -145,13 +148,22 @@ export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
-/** What opens the secrets on the server after it was restarted: `npx chillbox unlock`. */
+/** The server's key for secrets: what opens them after a restart (`npx chillbox unlock`), and what other tools encrypt to. */
 export const unlock = pulumi.secret(
-  pulumi.output({ number: serverKey.number, passphrase: serverKey.passphrase, publicKey: serverKey.publicKey }),
+  pulumi.output({
+    number: serverKey.number,
+    passphrase: serverKey.passphrase,
+    publicKey: serverKey.publicKey,
+    hostName,
+  }),
 );
-/** The bucket in which other tools leave secrets for this server: `npx chillbox secrets adopt`. */
-export const artifacts = pulumi.secret(
-  storage.uploads(storage.artifactBucket.name).apply((spaces) => ({ spaces, hostName })),
+/** What `npx chillbox deploy` has to know. */
+export const facts = pulumi.secret(
+  pulumi
+    .all([storage.buckets, surroundings, server.droplet.id, serverPython(server.enrolled)])
+    .apply(([buckets, around, droplet, python]): StackFacts => {
+      return { ...files, buckets, surroundings: around, server: droplet, python };
+    }),
 );
 
 async function prepare() {
@@ -165,7 +177,7 @@ async function prepare() {
     manageDns: settings.dns.manage,
     s3Endpoint: settings.spaces.endpoint,
   };
-  const sites = await checkSites({
+  const checked = await checkSites({
     folder: settings.folders.sites,
     artifactsFolder: artifacts,
     surroundings: unknownSurroundings(known),
@@ -175,10 +187,24 @@ async function prepare() {
     log: (line) => console.error(line),
   });
   const secrets = siteSecrets(
-    sites.map(({ site }) => site),
+    checked.map(({ site }) => site),
     settings.secrets,
   );
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
-  return { settings, known, sites, secrets, scripts, wheels };
+  const configuration = await configurationDigest(project, settings.stack);
+  const files = {
+    format: factsFormat,
+    inputs: { configuration, "server scripts": scripts.sha256, "Python packages": wheels },
+    fetchWheels: settings.fetchWheels,
+    archiveLimits: settings.archiveLimits,
+    sitesFolder: relative(project, settings.folders.sites),
+    sites: Object.fromEntries(checked.map(({ site, ports }) => [site.slug, factsOf(site, ports)])),
+  } as const;
+  const sites = await Promise.all(
+    checked.map(async (each) => {
+      return { ...each, reason: await reasonOfUp(home, settings.stack, each.site.slug) };
+    }),
+  );
+  return { settings, known, sites, secrets, scripts, wheels, files };
 }

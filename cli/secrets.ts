@@ -65,22 +65,23 @@ export interface RemoveTarget {
 export async function adoptSecret(target: SecretTarget): Promise<void> {
   const { stack, slug, service } = target;
   const { file } = await findWanted(target);
-  const { artifacts, unlock } = await readOutputs(stack);
-  if (!artifacts || !unlock)
+  const { facts, unlock } = await readOutputs(stack);
+  if (!facts || !unlock)
     throw new UserError(`The server has no key for secrets yet: \`${upCommand(stack)}\` makes it.`);
-  const { spaces, hostName } = artifacts;
+  const { artifactBucket: bucket, ...spaces } = facts.buckets;
+  const { hostName } = unlock;
   const settings = localCloudSettings();
   const client = openSpaces(spaces, stack === stackOfLocalCloud ? { HTTP_PROXY: settings.spacesProxy } : process.env);
   const keyObject = publicKeyObjectKey(hostName);
-  const published = await getContent(client, spaces.bucket, keyObject);
+  const published = await getContent(client, bucket, keyObject);
   if (published?.content.toString().trim() !== unlock.publicKey.trim()) {
     throw new UserError(
-      `${keyObject} in ${spaces.bucket} is not the server's key: what was encrypted to it can be read by whoever put it there. Nothing was adopted. Find out who did it; \`npx chillbox rotate-key\` puts the right one there.`,
+      `${keyObject} in ${bucket} is not the server's key: what was encrypted to it can be read by whoever put it there. Nothing was adopted. Find out who did it; \`npx chillbox rotate-key\` puts the right one there.`,
     );
   }
   const object = secretsObjectKey(slug, service, hostName, file);
-  const found = await getContent(client, spaces.bucket, object);
-  if (!found) throw new UserError(`${spaces.bucket} has no ${object}. Put it there first.`);
+  const found = await getContent(client, bucket, object);
+  if (!found) throw new UserError(`${bucket} has no ${object}. Put it there first.`);
   checkOlder(found.content, object);
   const digest = sha256(found.content);
   print(`${object}: ${found.content.length} bytes, put at ${found.when.toISOString()}, SHA-256 ${digest}`);

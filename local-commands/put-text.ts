@@ -1,6 +1,6 @@
 /** Puts a text into a bucket. Input: see `PutTextInput`; output `{"sent": n}`. */
 import { runCommand } from "./command.ts";
-import { openSpaces, putContent, type SpacesTarget } from "./spaces.ts";
+import { openSpaces, putObjects, type SpacesTarget } from "./spaces.ts";
 
 /** Also what `remove-objects.ts` gets when the resource goes. */
 export interface PutTextInput {
@@ -11,5 +11,5 @@ export interface PutTextInput {
 }
 
 await runCommand(async ({ spaces, object, text }: PutTextInput) => {
-  return { sent: await putContent(openSpaces(spaces), spaces.bucket, object, Buffer.from(text)) };
+  return { sent: await putObjects(openSpaces(spaces), spaces.bucket, [{ key: object, text, acl: "private" }]) };
 });

@@ -7,7 +7,7 @@ import { keyFingerprint, sealEnvelope } from "../lib/envelope.ts";
 import type { SecretsFile } from "../lib/site-secrets.ts";
 import { UserError } from "../lib/user-error.ts";
 import { runCommand } from "./command.ts";
-import { getContent, openSpaces, putContent, type SpacesTarget } from "./spaces.ts";
+import { getContent, openSpaces, putObjects, type SpacesTarget } from "./spaces.ts";
 
 /** Also what `remove-objects.ts` gets when the resource goes: it takes `spaces` and `prefixes`. */
 export interface SealSecretInput {
@@ -56,7 +56,7 @@ async function seal(
     number,
   } as const;
   const envelope = sealEnvelope(publicKey, purpose, Buffer.from(base64, "base64"));
-  await putContent(openSpaces(spaces), spaces.bucket, object, envelope);
+  await putObjects(openSpaces(spaces), spaces.bucket, [{ key: object, text: envelope, acl: "private" }]);
   const { bucket } = spaces;
   return { service, file, format: "envelope", bucket, object, size: envelope.length, sha256: sha256(envelope), number };
 }

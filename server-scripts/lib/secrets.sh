@@ -45,7 +45,7 @@ is_open() {
 }
 
 # mark_of SLUG SERVICE FILE: see secrets_mark. The file itself is never read: its folder is the site's.
-mark_of() { stat -c ',%Y-%i' "$SECRETS/$1/$2/$3" 2>/dev/null || true; }
+mark_of() { stat -c '_%Y-%i' "$SECRETS/$1/$2/$3" 2>/dev/null || true; }
 
 # open_one SLUG SERVICE FILE FORMAT SHA256 NUMBER KEY: opens it in $WORK/open/<slug>/<service>/, where note is what to note once it is in its
 # place, and opened its content, unless that is open already. passphrase_of says the key's passphrase.
@@ -122,6 +122,7 @@ prune_sealed() {
 
 # prune_opened SLUG: what no kept release reads goes from memory.
 prune_opened() {
+  [ -d "$SECRETS/$1" ] || return 0
   for prune_path in "$SECRETS/$1"/*/*; do is_read "$1" "$prune_path" || drop_opened "$1" "$prune_path"; done
   prune_empty "$1"
 }
