@@ -2,7 +2,7 @@ import { sha256 } from "./archive.ts";
 import { renderCrontab } from "./crontab.ts";
 import { artifactKey } from "./names.ts";
 import { adoptNginx } from "./nginx-adopt.ts";
-import { checkNginx, checkSameShape } from "./nginx-template.ts";
+import { checkNginx, checkValues, valueMark } from "./nginx-template.ts";
 import { renderRedis } from "./redis.ts";
 import type { Release } from "./release.ts";
 import { type ChillService, renderChill } from "./services/chill.ts";
@@ -179,8 +179,9 @@ function renderNginx(
   services: readonly ManifestService[],
 ): string {
   const nginx = renderTemplate(template, variables, templateName);
-  const plain = new Map([...variables.keys()].map((name) => [name, "x"]));
-  checkSameShape(nginx, renderTemplate(template, plain, templateName), templateName);
+  const marks = new Map([...variables.keys()].map((name, index) => [name, valueMark(index)]));
+  const values = new Map([...variables.values()].map((value, index) => [valueMark(index), value]));
+  checkValues(nginx, renderTemplate(template, marks, templateName), values, templateName);
   const own = {
     slug: site.slug,
     domains: [site.serverName, ...site.domains].map((domain) => domain.toLowerCase()),
