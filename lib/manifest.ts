@@ -222,15 +222,17 @@ function sharedVariables(surroundings: SiteSurroundings): [string, string][] {
 }
 
 function renderService(site: SiteFile, entry: ServiceEntry | WorkerEntry, variables: Variables): ManifestService {
-  const environment: Record<string, string> = { HOST: "127.0.0.1" };
-  for (const [name] of sharedVariables({} as SiteSurroundings)) environment[name] = variables.get(name) ?? "";
+  const given = new Map([["HOST", "127.0.0.1"]]);
+  for (const [name] of sharedVariables({} as SiteSurroundings)) given.set(name, variables.get(name) ?? "");
   const own = (entry.environment ?? []).map(({ name, value }) => [name, substitute(value, variables)] as const);
   for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${entry.name}"`)) {
-    environment[name] = value;
+    given.set(name, value);
   }
   if (entry.secrets_config !== undefined) {
-    environment.SECRETS_CONFIG = `/run/tmp/chillbox_secrets/${site.slug}/${entry.name}/${entry.secrets_config}`;
+    given.set("SECRETS_CONFIG", `/run/tmp/chillbox_secrets/${site.slug}/${entry.name}/${entry.secrets_config}`);
   }
+  // An object that has its keys from here may have one called "__proto__".
+  const environment = Object.fromEntries(given);
   const what = entry.lang === "python-worker" ? "worker" : "service";
   const parts = { where: `${site.slug}.site.json: the ${what} "${entry.name}"`, environment };
   const secrets = entry.secrets_config === undefined ? {} : { secrets: entry.secrets_config };

@@ -62,7 +62,8 @@ def bytes_of(text):
 
 def environment(release, back):
     folder = f"{release}/env/{back['of']}"
-    found = subprocess.run(["s6-envdir", "-fn", folder, "/usr/bin/env", "-0"], capture_output=True, check=False, env={})
+    command = 'exec env -i PATH=/usr/bin:/bin $(cat "$1/.empty") s6-envdir -fn "$1" /usr/bin/env -0'
+    found = subprocess.run(["sh", "-c", command, "sh", folder], capture_output=True, check=False)
     wanted = bytes_of(f"{back['name']}={back['text']}")
     if wanted not in found.stdout.split(b"\0"):
         return f"the environment has no {wanted!r}: {found.stdout[-300:]!r} {found.stderr!r}"
