@@ -2,6 +2,7 @@ import type { types } from "@pulumi/command";
 import { Droplet } from "@pulumi/digitalocean/droplet.js";
 import { ReservedIpAssignment } from "@pulumi/digitalocean/reservedIpAssignment.js";
 import * as pulumi from "@pulumi/pulumi";
+import type { Outbound } from "../lib/outbound.ts";
 import type { ServerPython } from "../lib/pip.ts";
 import type { ServerScripts } from "../lib/server-scripts.ts";
 import type { AdminKey } from "./admin-key.ts";
@@ -31,6 +32,12 @@ export interface ServerArgs {
   /** People who may log in as the admin user, besides the stack. */
   readonly adminPublicKeys: readonly string[];
   readonly keepReleases: number;
+  /** From where ssh is let in. */
+  readonly sshAllowedAddresses: readonly string[];
+  /** What the server may connect to, besides what every server needs. */
+  readonly outbound: readonly Outbound[];
+  /** Of each service of a site; 0 stands for a share of the server. */
+  readonly limits: { readonly memoryMiB: number; readonly processes: number };
   /** Whether Pulumi refuses to remove the droplet. */
   readonly protect: boolean;
 }
@@ -39,15 +46,13 @@ export interface ServerArgs {
 interface Enrolled extends ServerPython {
   /** Its own host key, made on it: one line. */
   readonly hostKey: string;
-  /** PEM: what its secrets are encrypted to. */
-  readonly publicKey: string;
   readonly openssl: string;
 }
 
 /**
  * The droplet and its bootstrap, in two runs over ssh.
  *
- * 1. `enrol`, as root, knows the host by its provisional key, opens the envelope, runs the first-boot script; the server makes its own keys.
+ * 1. `enrol`, as root, knows the host by its provisional key, opens the envelope, runs the first-boot script; the server makes its own host key.
  * 2. `configure`, as the admin user, retires the provisional key and root's login, then installs the server scripts. It alone is repeated,
  *    whenever the scripts or its settings change.
  *
@@ -94,6 +99,11 @@ export class Server extends pulumi.ComponentResource {
         sshKeys: [args.adminKey.sshKeyId],
         userData: args.userData.userData,
         tags: [args.network.tag.name],
+        // What the provider would add by itself it adds readable.
+        backups: false,
+        gracefulShutdown: false,
+        monitoring: false,
+        resizeDisk: true,
       },
       {
         parent: this,
@@ -155,6 +165,8 @@ export class Server extends pulumi.ComponentResource {
             serverName: args.serverName,
             adminPublicKeys: args.adminPublicKeys,
             sitesKeep: args.keepReleases,
+            firewall: { sshAllowedAddresses: args.sshAllowedAddresses, outbound: args.outbound },
+            limits: args.limits,
           },
         },
         showsProgress: true,
