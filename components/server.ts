@@ -101,6 +101,11 @@ export class Server extends pulumi.ComponentResource {
         sshKeys: [args.adminKey.sshKeyId],
         userData: args.userData.userData,
         tags: [args.network.tag.name],
+        // What the provider would add by itself it adds readable.
+        backups: false,
+        gracefulShutdown: false,
+        monitoring: false,
+        resizeDisk: true,
       },
       {
         parent: this,

@@ -277,7 +277,7 @@ logged() {
 
 # is_pinned RELEASE: whether this site was rolled back from this release and has run what it went back to since then.
 is_pinned() {
-  jq -e --arg release "$1" --arg current "$(current_of "$slug")" '.to == $current and (.from | index([$release]) != null)' "$site/pin" >/dev/null 2>&1
+  [ -e "$site/pin" ] && jq -e --arg release "$1" --arg current "$(current_of "$slug")" '.to == $current and (.from | index([$release]) != null)' "$site/pin" >/dev/null 2>&1
 }
 
 finish() {

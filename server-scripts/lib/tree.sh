@@ -21,9 +21,16 @@ is_ready() {
 
 # Links a service that lies in $SERVICES into the tree, and starts it.
 link_service() {
-  if [ -e "$SERVICES/$1/data/zygote-python" ]; then start_zygote "$(cat "$SERVICES/$1/data/zygote-python")"; fi
-  if ! s6-svok "$TREE/$1" 2>/dev/null; then s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || s6-svok "$TREE/$1" || die "s6 does not supervise $1"; fi
-  is_up "$1" || s6-svc -u "$TREE/$1"
+  if [ -e "$SERVICES/$1/data/zygote-python" ]; then
+    read -r link_service_python <"$SERVICES/$1/data/zygote-python"
+    start_zygote "$link_service_python"
+  fi
+  link_service_up=$(s6-svstat -o up "$TREE/$1" 2>/dev/null || echo none)
+  # What is new in the tree starts by itself.
+  case $link_service_up in
+  none) s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || s6-svok "$TREE/$1" || die "s6 does not supervise $1" ;;
+  false) s6-svc -u "$TREE/$1" ;;
+  esac
 }
 
 # start_zygote PYTHON: the process that forks services with these packages (python/zygote.py): one for each set that chillbox has carried
@@ -77,7 +84,9 @@ drop_service() {
 # names alone, "a-b" could be of the site "a" or of "a-b".
 add_logger() {
   make_dir 750 root:root "$2"
-  [ "$(cat "$2/owner" 2>/dev/null)" = "${1%%.*}" ] || echo "${1%%.*}" >"$2/owner"
+  add_logger_owner=
+  [ ! -e "$2/owner" ] || read -r add_logger_owner <"$2/owner" || true
+  [ "$add_logger_owner" = "${1%%.*}" ] || echo "${1%%.*}" >"$2/owner"
   [ -p "$RUN/log/$1" ] || mkfifo "$RUN/log/$1"
   if [ ! -e "$SERVICES/log+$1" ]; then
     # A run that was killed here left its half.
@@ -138,7 +147,11 @@ running_names() {
   for running_names_unit in $(units_of "$SITES/$1/releases/$2" "${3-}"); do running_name "$1" "$2" "$running_names_unit"; done
 }
 
-current_of() { readlink "$SITES/$1/current" 2>/dev/null | sed 's|^releases/||' || true; }
+current_of() {
+  [ -L "$SITES/$1/current" ] || return 0
+  current_of_link=$(readlink "$SITES/$1/current" || true)
+  echo "${current_of_link#releases/}"
+}
 
 # What is in the tree or left in $SERVICES of a site: lines of <slug>.<unit>@<instance>.
 running_of() {
@@ -156,11 +169,10 @@ copy_unit() {
   add_logger "$1.$copy_log" "$ROOT/var/log/$1-$copy_log"
   link_service "log+$1.$copy_log"
   [ ! -e "$SERVICES/$copy_name" ] || return 0
-  rm -rf "${SERVICES:?}/$copy_name.new"
+  if [ -e "$SERVICES/$copy_name.new" ]; then rm -rf "${SERVICES:?}/$copy_name.new"; fi
   # With owners and modes, since data/private is for the unit's own user alone.
   cp -Rp "$copy_from" "$SERVICES/$copy_name.new"
   [ -z "${4-}" ] || : >"$SERVICES/$copy_name.new/data/trial"
-  find "$SERVICES/$copy_name.new" -name private -prune -o -exec chmod go=rX {} +
   mv "$SERVICES/$copy_name.new" "$SERVICES/$copy_name"
 }
 
@@ -170,7 +182,7 @@ listen_for() {
   [ -e "$listen_socket" ] || return 0
   read -r listen_name listen_host listen_port <"$listen_socket"
   # Held already, as it nearly always is: no need to start Python for that.
-  if s6-fdholder-list "$HOLDER" | grep -Fqx "$listen_name"; then return 0; fi
+  if is_among "$listen_name" "$(s6-fdholder-list "$HOLDER")"; then return 0; fi
   if "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null; then return 0; fi
   free_port "$1" "$listen_name" || return 1
   "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null
@@ -192,9 +204,19 @@ free_port() {
 
 # release_sockets SLUG: gives back the site's sockets that no running service of it uses any more.
 release_sockets() {
-  s6-fdholder-list "$HOLDER" | grep "^$1\\." | while read -r held; do
-    cat "$SERVICES/$1".*/data/socket 2>/dev/null | cut -d ' ' -f 1 | grep -Fqx "$held" || s6-fdholder-delete "$HOLDER" "$held"
+  for held in $(s6-fdholder-list "$HOLDER"); do
+    case $held in "$1".*) is_used "$1" "$held" || s6-fdholder-delete "$HOLDER" "$held" ;; esac
   done
+}
+
+# is_used SLUG SOCKET
+is_used() {
+  for is_used_path in "$SERVICES/$1".*/data/socket; do
+    [ -e "$is_used_path" ] || continue
+    read -r is_used_name _ <"$is_used_path"
+    if [ "$is_used_name" = "$2" ]; then return 0; fi
+  done
+  return 1
 }
 
 # settle_site SLUG: the tree runs exactly the units of the site's current release, and nothing waits on trial.
@@ -226,9 +248,18 @@ settle_site() {
   drop_loggers "$1"
 }
 
+# logs_of SLUG: the names of the logs that its units write to, a line each.
+logs_of() {
+  for logs_of_path in "$SERVICES/$1".*/data/log; do
+    [ -e "$logs_of_path" ] || continue
+    read -r logs_of_name <"$logs_of_path"
+    echo "$logs_of_name"
+  done
+}
+
 # drop_loggers SLUG: ends the site's loggers that no unit writes to any more.
 drop_loggers() {
-  drop_loggers_used=$(cat "$SERVICES/$1".*/data/log 2>/dev/null || true)
+  drop_loggers_used=$(logs_of "$1")
   for drop_loggers_path in "$SERVICES/log+$1".*; do
     [ -d "$drop_loggers_path" ] || continue
     drop_loggers_name=${drop_loggers_path##*/log+}
@@ -242,16 +273,26 @@ settle_one() {
   listen_for "$1" "$2" "$3"
   copy_unit "$1" "$2" "$3"
   settle_one_name=$(running_name "$1" "$2" "$3")
-  rm -f "$SERVICES/$settle_one_name/data/trial"
+  if [ -e "$SERVICES/$settle_one_name/data/trial" ]; then rm -f "$SERVICES/$settle_one_name/data/trial"; fi
   link_service "$settle_one_name"
 }
 
 # is_among WORD LINES
-is_among() { printf '%s\n' "$2" | grep -Fqx -- "$1"; }
+is_among() {
+  case "
+$2
+" in
+  *"
+$1
+"*) return 0 ;;
+  esac
+  return 1
+}
 
 # wait_ready NAME [MILLISECONDS]: until it says so; who cannot say so must have stayed up for a second.
 wait_ready() {
-  wait_ready_ms=${2-$(cat "$SERVICES/$1/data/ready-ms" 2>/dev/null || echo "$READY_MS")}
+  wait_ready_ms=${2-$READY_MS}
+  if [ $# = 1 ] && [ -e "$SERVICES/$1/data/ready-ms" ]; then read -r wait_ready_ms <"$SERVICES/$1/data/ready-ms"; fi
   if [ -e "$SERVICES/$1/notification-fd" ]; then
     s6-svwait -U -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null && is_ready "$1"
     return
