@@ -29,7 +29,6 @@ const printed: Record<string, object> = {
   "put-image.ts": { at: "2026-01-01T00:00:00Z" },
   "run.ts enrol": {
     hostKey: "ssh-ed25519 AAAAfinal",
-    publicKey: "PEM",
     python: "3.13",
     platforms: ["musllinux_1_2_x86_64"],
     openssl: "3.5.8",
