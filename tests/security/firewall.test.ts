@@ -212,7 +212,7 @@ test("ssh speaks nothing old", async () => {
   assert.equal(await root("ls /etc/ssh/ssh_host_* 2>/dev/null | wc -l"), "0");
 });
 
-test("after a power cut the confirmed rules are there, and nothing of others", { timeout: 60_000 }, async () => {
+test("after a power cut the confirmed rules are there, and no others", { timeout: 60_000 }, async () => {
   const input = JSON.stringify({ sshAllowedAddresses: ["0.0.0.0/0", "192.0.2.9"], outbound: [] });
   assert.equal((await server.ssh(`echo '${input}' | doas chillbox-firewall apply`)).code, 0);
   assert.equal(await root("nft list table inet chillbox_host | grep -c 192.0.2.9"), "1");
