@@ -44,6 +44,8 @@ def confine(user, secrets=None, network=True):
     for kind, most in LIMITS:
         limit(kind, most)
     os.unshare(os.CLONE_NEWNS | os.CLONE_NEWIPC | (0 if network else os.CLONE_NEWNET))
+    # Whatever folders lead to the secrets can be passed, not listed.
+    os.umask(0o066)
     make_private_folders(secrets, account)
     os.umask(0o077)
     drop_capabilities()
@@ -86,7 +88,7 @@ def make_private_folders(secrets, account):
     mount("tmpfs", SECRETS, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=711,size=16k,nr_inodes=8")
     if own is not None:
         target = f"{SECRETS}/{secrets}"
-        os.makedirs(target, 0o711)
+        os.makedirs(target)
         # What is renamed into it later is seen here, too.
         mount(f"/proc/self/fd/{own}", target, None, MS_BIND)
         mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -96,7 +98,7 @@ def make_private_folders(secrets, account):
 def open_secrets(secrets, account):
     """The folder of secrets, made if it is missing: a file descriptor, since the way to it is about to be covered."""
     path = f"{SECRETS}/{secrets}"
-    os.makedirs(f"{SECRETS}/{secrets.partition('/')[0]}", 0o711, exist_ok=True)
+    os.makedirs(f"{SECRETS}/{secrets.partition('/')[0]}", exist_ok=True)
     if not os.path.exists(path):
         # Only root makes anything in the folder above, so that this is no link. Two copies of a worker may both be the first.
         os.makedirs(path, 0o700, exist_ok=True)
