@@ -12,8 +12,10 @@ import { Server } from "./components/server.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
+import { closeFolder } from "./lib/close-folder.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
+import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
 import { checkSites } from "./lib/sites.ts";
 import { UserError } from "./lib/user-error.ts";
@@ -21,6 +23,8 @@ import { carriedDigest } from "./lib/wheels.ts";
 import { readSettings } from "./settings.ts";
 
 shortenFollowUpErrors();
+// Pulumi's own files are for its user alone; what a site's build makes is made as people know it.
+process.umask(0o022);
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
 const { settings, known, sites, scripts, wheels } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
@@ -46,7 +50,13 @@ const storage = new Storage(
 const image = new Image("image", { resourceName, region, endpoint, storage }, opts);
 const network = new Network(
   "network",
-  { resourceName, region, sshAllowedAddresses: serverSettings.sshAllowedAddresses, protect },
+  {
+    resourceName,
+    region,
+    sshAllowedAddresses: serverSettings.sshAllowedAddresses,
+    outbound: serverSettings.outbound,
+    protect,
+  },
   opts,
 );
 const adminKey = new AdminKey("admin-key", { resourceName }, opts);
@@ -78,6 +88,9 @@ const server = new Server(
     wheelsDigest: wheels,
     adminPublicKeys: serverSettings.adminPublicKeys,
     keepReleases: serverSettings.keepReleases,
+    sshAllowedAddresses: serverSettings.sshAllowedAddresses,
+    outbound: serverSettings.outbound,
+    limits: serverSettings.limits,
     protect,
   },
   opts,
@@ -118,15 +131,18 @@ new Project(
   opts,
 );
 
-/** The address that sites are reached at. Public anyway: DNS tells it. */
-export const ipAddress = pulumi.unsecret(reservedIp.ipAddress);
+// Secret like everything in the state: `pulumi stack output --show-secrets` shows them.
+/** The address that sites are reached at. */
+export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 /** Where each site is. */
-export const urls = sites.map(({ site }) => `http://${site.serverName}`);
+export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
 
 async function prepare() {
+  checkPassphraseSource(process.env, pulumi.getStack());
   const settings = readSettings();
+  closeFolder(join(settings.folders.project, "state"));
   const { project, artifacts, home } = settings.folders;
   const known = {
     serverName: settings.server.name,

@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { checkPassphraseSource } from "../lib/passphrase.ts";
 import { UserError } from "../lib/user-error.ts";
 import { lookForTools } from "../toolchain/setup.ts";
 import { askPulumi, checkPassphrase, preparePulumi, stackExists, stack as stackOfLocalCloud } from "./pulumi.ts";
@@ -52,7 +53,7 @@ async function readConnection(stack: string): Promise<Connection> {
     checkPassphrase(settings);
   }
   const pulumi = preparePulumi(settings, await lookForTools({ needs: ["pulumi"], settings }));
-  const environment = isLocal ? pulumi.environment : { ...pulumi.environment, ...ownPassphrase() };
+  const environment = isLocal ? pulumi.environment : { ...pulumi.environment, ...ownPassphrase(stack) };
   const words = ["stack", "output", "--stack", stack, "--show-secrets", "--json", "--non-interactive"];
   const outputs = JSON.parse(await askPulumi({ ...pulumi, environment }, words)) as { connection?: Connection };
   if (!outputs.connection?.hostKey) {
@@ -61,9 +62,10 @@ async function readConnection(stack: string): Promise<Connection> {
   return outputs.connection;
 }
 
-/** Another stack's passphrase or backend is the person's own matter. */
-function ownPassphrase(): Record<string, string> {
-  const names = ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_ACCESS_TOKEN"];
+/** Another stack's passphrase file or backend is the person's own matter. @throws UserError when others can read the passphrase */
+function ownPassphrase(stack: string): Record<string, string> {
+  checkPassphraseSource(process.env, stack);
+  const names = ["PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_ACCESS_TOKEN"];
   const own = names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
   // Without a file of the person's own, the local stack's must not be tried.
   return { PULUMI_CONFIG_PASSPHRASE_FILE: "", ...Object.fromEntries(own) };

@@ -100,13 +100,13 @@ TABLE
   grep -q 'keys_zone=cache_my_site:' "$release/nginx/my-site.conf"
   grep -q 'proxy_cache cache_my_site;' "$release/nginx/my-site.conf"
   grep -Fq -- "--worker-class sync --workers 2 --max-requests 10 --log-level info 'my_site_api.app:create_app()'" "$release/services/api/run"
-  tr -d '\\\n' <"$release/services/api/run" | grep -Eq 'nice -n 5 +/usr/local/lib/chillbox/current/chillbox-confine --secrets my-site/api my-site '
+  tr -d '\n' <"$release/services/api/run" | grep -Fq 'nice -n 5 \  /usr/local/lib/chillbox/current/chillbox-confine --secrets my-site/api my-site \'
   for file in run finish; do "${shell[@]}" -n "$release/services/api/$file"; done
   [ "$(cat "$release/services/api/data/socket")" = 'my-site.:8001 127.0.0.1 8001' ]
   [ "$(stat -c %a "$release/env/api" "$release/env/api/A" | xargs)" = '750 640' ]
   # Whatever the site chose is taken after root was given up.
-  tr -d '\n' <"$release/services/api/run" | grep -q 's6-setuidgid my-site setpriv --nnp.*s6-envdir'
-  [ "$(tr -d '\n' <"$release/services/api/run" | grep -c 's6-envdir.*s6-setuidgid\|/venv/.*s6-setuidgid')" = 0 ]
+  tr -d '\n' <"$release/services/api/run" | grep -q 'chillbox-confine --secrets my-site/api my-site .*s6-envdir'
+  [ "$(tr -d '\n' <"$release/services/api/run" | grep -c 's6-envdir.*chillbox-confine\|/venv/.*chillbox-confine')" = 0 ]
 }
 
 # run_of COMMAND: what a worker with this command runs, after what comes before every worker's.

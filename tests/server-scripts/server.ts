@@ -207,6 +207,8 @@ export class TestServer {
       serverName: "box.test",
       adminPublicKeys: [],
       sitesKeep: 3,
+      firewall: { sshAllowedAddresses: ["0.0.0.0/0"], outbound: [] },
+      limits: { memoryMiB: 0, processes: 0 },
     };
   }
 
