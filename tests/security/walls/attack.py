@@ -39,6 +39,10 @@ def read(path, target):
         return canary_in(file.read(), target)
 
 
+def listed(path):
+    return f"{path}: {' '.join(os.listdir(path))}"
+
+
 # Files
 
 
@@ -59,7 +63,7 @@ def environment_in_the_release(target):
 
 @attack
 def virtual_environment(target):
-    return ",".join(os.listdir(f"/var/lib/chillbox/sites/{target['slug']}/releases/{target['release']}/venv/api/lib"))
+    return listed(f"/var/lib/chillbox/sites/{target['slug']}/releases/{target['release']}/venv/api/lib")
 
 
 @attack
@@ -77,7 +81,7 @@ def data_written(target):
 
 @attack
 def data_listed(target):
-    return ",".join(os.listdir(f"/var/lib/{target['slug']}/api"))
+    return listed(f"/var/lib/{target['slug']}/api")
 
 
 @attack
@@ -116,7 +120,7 @@ def crontab_of_the_system(target):
 
 @attack
 def locks_of_cron(target):
-    return ",".join(os.listdir(f"/run/chillbox/cron/{target['slug']}"))
+    return listed(f"/run/chillbox/cron/{target['slug']}")
 
 
 @attack
