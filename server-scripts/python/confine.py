@@ -96,14 +96,20 @@ def make_private_folders(secrets, account):
 
 
 def open_secrets(secrets, account):
-    """The folder of secrets, made if it is missing: a file descriptor, since the way to it is about to be covered."""
-    path = f"{SECRETS}/{secrets}"
-    os.makedirs(f"{SECRETS}/{secrets.partition('/')[0]}", exist_ok=True)
-    if not os.path.exists(path):
-        # Only root makes anything in the folder above, so that this is no link. Two copies of a worker may both be the first.
-        os.makedirs(path, 0o700, exist_ok=True)
-        os.chown(path, account.pw_uid, account.pw_gid)
-    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """The folder of secrets, made if it is missing: a file descriptor, since the way to it is about to be covered.
+
+    Only root makes anything in the folders above, so that none of these is a link. The same owners and modes are lib/secrets.sh's.
+    """
+    slug, _, service = secrets.partition("/")
+    own_folder(f"{SECRETS}/{slug}", 0o710, 0, account.pw_gid)
+    if service:
+        own_folder(f"{SECRETS}/{secrets}", 0o700, account.pw_uid, account.pw_gid)
+    return os.open(f"{SECRETS}/{secrets}", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def own_folder(path, mode, uid, gid):
+    os.makedirs(path, mode, exist_ok=True)
+    os.chown(path, uid, gid)
 
 
 def drop_capabilities():
