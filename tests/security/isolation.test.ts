@@ -161,6 +161,7 @@ function prepare(slug: string): string {
     printf ${text} >/var/lib/${slug}/api/data.txt; chown ${slug} /var/lib/${slug}/api/data.txt; chmod 666 /var/lib/${slug}/api/data.txt
     for service in api work; do
       folder=/run/tmp/chillbox_secrets/${slug}/$service
+      chillbox-confine --secrets ${slug}/$service ${slug} true
       printf ${text} >$folder/new; chown ${slug} $folder/new; chmod 400 $folder/new; mv $folder/new $folder/secret
     done
     redis-cli -s /run/redis/${slug}.sock set canary ${text} >/dev/null; redis-cli -s /run/redis/${slug}.sock save >/dev/null
