@@ -67,7 +67,7 @@ function nft(...words: string[]): string {
 /** Counts from here on what comes from the server for the metadata service. */
 function count(): void {
   const rule = 'iifname "host0" ip daddr 169.254.0.0/16 counter';
-  nft(`table ip seen { chain all { type filter hook prerouting priority raw; ${rule}; }; }`);
+  nft(`table ip seen { chain packets { type filter hook prerouting priority raw; ${rule}; }; }`);
 }
 
 /** Packets since the last time. */
