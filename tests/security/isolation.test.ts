@@ -315,7 +315,9 @@ test("without namespaces the shared folders and memories are one room", async ()
   ]);
   const confined = await attackByService("s0", [plain]);
   assert.deepEqual(confined.found, { s1: {} });
-  await root("kill $(jq .pid /run/victim/places.json); rm -r /run/victim /tmp/of-plain /var/tmp/of-plain /dev/shm/of-plain");
+  await root(
+    "kill $(jq .pid /run/victim/places.json); rm -r /run/victim /tmp/of-plain /var/tmp/of-plain /dev/shm/of-plain",
+  );
 });
 
 test("without hidepid the processes of others are seen", async () => {
