@@ -93,7 +93,9 @@ const mostBytes = 1024 * 1024;
  */
 export async function getContent(client: S3Client, bucket: string, key: string): Promise<Content | undefined> {
   try {
-    const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=0-${mostBytes}` }));
+    const answer = await client.send(
+      new S3.GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=0-${mostBytes}` }),
+    );
     const content = Buffer.from((await answer.Body?.transformToByteArray()) ?? []);
     if (content.length > mostBytes) throw new UserError(`${key} in ${bucket} has more than ${mostBytes} bytes.`);
     return { content, when: answer.LastModified ?? new Date(0) };
