@@ -47,7 +47,7 @@ check_nginx() {
 
 # A name for all that nginx is to run with: 12 hex digits.
 nginx_generation() {
-  cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include 2>/dev/null | sha256sum | cut -c 1-12
+  cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include "$STATE"/certs/*/current/http.conf 2>/dev/null | sha256sum | cut -c 1-12
 }
 
 write_generation() {
@@ -82,10 +82,12 @@ served_generation() {
 }
 
 # answers NAME [error]: whether a visitor who asks for this name gets an answer of its site: not the one for unknown names, and 5xx only with
-# "error".
+# "error". Asked by https where port 80 only sends there; whether the certificate is good is another question.
 answers() {
-  answers_code=$(curl --silent --noproxy '*' --max-time 5 --header "Host: $1" --output /dev/null --dump-header "$WORK/answer" \
-    --write-out '%{http_code}' http://127.0.0.1/ || true)
+  answers_scheme=http
+  if cat "$STATE"/certs/*/current/names 2>/dev/null | grep -Fqx -- "$1"; then answers_scheme=https; fi
+  answers_code=$(curl --silent --noproxy '*' --max-time 5 --insecure --connect-to "$1::127.0.0.1:" --output /dev/null \
+    --dump-header "$WORK/answer" --write-out '%{http_code}' "$answers_scheme://$1/" || true)
   case ${2-}$answers_code in
   [1234]?? | error[12345]??) ! grep -qi '^x-chillbox-generation:' "$WORK/answer" ;;
   *) return 1 ;;

@@ -207,6 +207,14 @@ export class TestServer {
       serverName: "box.test",
       adminPublicKeys: [],
       sitesKeep: 3,
+      tls: {
+        enabled: false,
+        directory: "https://acme.test/dir",
+        trial: null,
+        email: "admin@box.test",
+        ca: null,
+        hsts: false,
+      },
     };
   }
 
