@@ -46,7 +46,13 @@ const storage = new Storage(
 const image = new Image("image", { resourceName, region, endpoint, storage }, opts);
 const network = new Network(
   "network",
-  { resourceName, region, sshAllowedAddresses: serverSettings.sshAllowedAddresses, protect },
+  {
+    resourceName,
+    region,
+    sshAllowedAddresses: serverSettings.sshAllowedAddresses,
+    outbound: serverSettings.outbound,
+    protect,
+  },
   opts,
 );
 const adminKey = new AdminKey("admin-key", { resourceName }, opts);
@@ -78,6 +84,9 @@ const server = new Server(
     wheelsDigest: wheels,
     adminPublicKeys: serverSettings.adminPublicKeys,
     keepReleases: serverSettings.keepReleases,
+    sshAllowedAddresses: serverSettings.sshAllowedAddresses,
+    outbound: serverSettings.outbound,
+    limits: serverSettings.limits,
     protect,
   },
   opts,

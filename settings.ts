@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ArchiveLimits } from "./lib/archive.ts";
 import { localCloudSettings } from "./lib/local-cloud-settings.ts";
 import { closest, domainPattern, providerEndpoint, regionEndpoint, resourceName, serverHostName } from "./lib/names.ts";
+import { type Outbound, outboundForm, parseOutbound } from "./lib/outbound.ts";
 import type { AllowedCommands } from "./lib/site-commands.ts";
 import { UserError } from "./lib/user-error.ts";
 
@@ -31,8 +32,12 @@ export interface Settings {
     /** chillbox's own domain. */
     readonly name: string;
     readonly sshAllowedAddresses: readonly string[];
+    /** What the server may connect to, besides what every server needs. */
+    readonly outbound: readonly Outbound[];
     readonly adminPublicKeys: readonly string[];
     readonly keepReleases: number;
+    /** Of each service of a site; 0 stands for a share of the server. */
+    readonly limits: { readonly memoryMiB: number; readonly processes: number };
   };
   readonly techEmail: string;
   /** Digests of the commands of site files that may run on the laptop, by slug. */
@@ -67,6 +72,9 @@ const keys = [
   "techEmail",
   "sshAllowedAddresses",
   "adminPublicKeys",
+  "outbound",
+  "serviceMemory",
+  "serviceProcesses",
   "manageDns",
   "dnsZones",
   "sitesFolder",
@@ -133,7 +141,14 @@ export function readSettings(): Settings {
         isPublicKey,
         "public ssh keys, one line each, such as ssh-ed25519 AAAA... name",
       ),
+      outbound: check
+        .list("outbound", (text) => parseOutbound(text) !== undefined, outboundForm)
+        .flatMap((text) => parseOutbound(text) ?? []),
       keepReleases: check.integer("keepReleases", 1, 50),
+      limits: {
+        memoryMiB: check.share("serviceMemory", 32, 1_048_576),
+        processes: check.share("serviceProcesses", 16, 65_536),
+      },
     },
     techEmail: check.text("techEmail", /^[^\s@$]+@[^\s@$]+$/, "an e-mail address"),
     allowedCommands: check.digests("allowedCommands"),
@@ -203,6 +218,11 @@ class Checker {
     if (Number.isInteger(value) && value >= least && value <= most) return value;
     this.#complain(key, `is ${JSON.stringify(this.#config.get(key))}`, `a whole number from ${least} to ${most}`);
     return least;
+  }
+
+  /** A whole number, or 0 for a share of the server. */
+  share(key: Key, least: number, most: number): number {
+    return this.#config.get(key) === "0" ? 0 : this.integer(key, least, most);
   }
 
   boolean(key: Key): boolean {

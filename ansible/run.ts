@@ -48,6 +48,10 @@ interface ConfigureFiles {
 
 const here = dirname(fileURLToPath(import.meta.url));
 const BOOT_LIMIT_MS = 90_000;
+/** The task that no connection comes to when the firewall's new rules lock us out. */
+const CONFIRMATION = "Confirm the firewall over a new connection";
+const LOCKED_OUT =
+  "No new connection came through the firewall's new rules: 30 s after they were loaded the old ones are back. Does sshAllowedAddresses have your own address?";
 const FOLDER_PREFIX = "chillbox-ansible-";
 
 const stopped = new AbortController();
@@ -114,7 +118,10 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Writes the key, the host keys, and an inventory with the same server twice: `confirmed` trusts the last host key only. */
+/**
+ * Writes the key, the host keys, and an inventory with the same server three times, each with a connection of its own: `confirmed` and
+ * `again` trust the last host key only.
+ */
 async function writeConnection(folder: string, input: RunInput): Promise<void> {
   const port = input.port ?? 22;
   const name = port === 22 ? input.host : `[${input.host}]:${port}`;
@@ -122,8 +129,9 @@ async function writeConnection(folder: string, input: RunInput): Promise<void> {
   await writePrivate(join(folder, "key"), `${input.privateKey.trimEnd()}\n`);
   await writePrivate(join(folder, "known_hosts.server"), lines.join(""));
   await writePrivate(join(folder, "known_hosts.confirmed"), lines.at(-1) ?? "");
+  await writePrivate(join(folder, "known_hosts.again"), lines.at(-1) ?? "");
   const hosts = Object.fromEntries(
-    ["server", "confirmed"].map((host) => [
+    ["server", "confirmed", "again"].map((host) => [
       host,
       {
         ansible_host: input.host,
@@ -239,7 +247,8 @@ async function ssh(folder: string, host: string, words: readonly string[]): Prom
 }
 
 async function closeConnections(folder: string): Promise<void> {
-  for (const host of ["server", "confirmed"]) await ssh(folder, host, ["-O", "exit", "x"]).catch(() => undefined);
+  for (const host of ["server", "confirmed", "again"])
+    await ssh(folder, host, ["-O", "exit", "x"]).catch(() => undefined);
 }
 
 /** @returns what the playbook reports. */
@@ -264,11 +273,13 @@ async function runPlaybook(folder: string, name: string): Promise<unknown> {
   });
   let result: unknown;
   let failure: string | undefined;
+  let task = "";
   if (playbook.stdout) {
     for await (const line of createInterface({ input: playbook.stdout })) {
       const event = readEvent(line);
+      task = event.task ?? task;
       if (event.task && event.task !== "Report") progress(event.task);
-      if (event.error) failure ??= event.error;
+      if (event.error) failure ??= event.unreachable && task === CONFIRMATION ? LOCKED_OUT : event.error;
       if (event.result) result = JSON.parse(event.result);
     }
   }
@@ -284,7 +295,7 @@ async function runPlaybook(folder: string, name: string): Promise<unknown> {
   return result;
 }
 
-function readEvent(line: string): { task?: string; error?: string; result?: string } {
+function readEvent(line: string): { task?: string; error?: string; unreachable?: boolean; result?: string } {
   try {
     return JSON.parse(line);
   } catch {

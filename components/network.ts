@@ -3,6 +3,7 @@ import { ReservedIp } from "@pulumi/digitalocean/reservedIp.js";
 import { Tag } from "@pulumi/digitalocean/tag.js";
 import { Vpc } from "@pulumi/digitalocean/vpc.js";
 import * as pulumi from "@pulumi/pulumi";
+import type { Outbound } from "../lib/outbound.ts";
 
 export interface NetworkArgs {
   /** Name of the VPC, the firewall and the tag. */
@@ -10,6 +11,8 @@ export interface NetworkArgs {
   readonly region: string;
   /** From where ssh is let in: addresses or CIDR blocks. */
   readonly sshAllowedAddresses: readonly string[];
+  /** What the server may connect to, besides what every server needs. */
+  readonly outbound: readonly Outbound[];
   /** Whether Pulumi refuses to remove the address, to which people's DNS may point. */
   readonly protect: boolean;
 }
@@ -21,7 +24,7 @@ const everywhere = ["0.0.0.0/0", "::/0"];
  * outlives a server.
  *
  * In: ssh from where it is allowed, HTTP and HTTPS. Out: names, addresses (DHCP: a droplet of a custom image has none without
- * it), the web, time, ping.
+ * it), the web, time, ping, and what config names. The server's own firewall (server-scripts/chillbox-firewall) says the same once more.
  */
 export class Network extends pulumi.ComponentResource {
   readonly vpc: Vpc;
@@ -53,6 +56,11 @@ export class Network extends pulumi.ComponentResource {
           { protocol: "tcp", portRange: "443", destinationAddresses: everywhere },
           { protocol: "udp", portRange: "123", destinationAddresses: everywhere },
           { protocol: "icmp", destinationAddresses: everywhere },
+          ...args.outbound.map(({ protocol, ports, address }) => ({
+            protocol,
+            portRange: ports,
+            destinationAddresses: address === undefined ? everywhere : [address],
+          })),
         ],
       },
       { ...child, dependsOn: [this.tag] },

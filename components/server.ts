@@ -2,6 +2,7 @@ import type { types } from "@pulumi/command";
 import { Droplet } from "@pulumi/digitalocean/droplet.js";
 import { ReservedIpAssignment } from "@pulumi/digitalocean/reservedIpAssignment.js";
 import * as pulumi from "@pulumi/pulumi";
+import type { Outbound } from "../lib/outbound.ts";
 import type { ServerPython } from "../lib/pip.ts";
 import type { ServerScripts } from "../lib/server-scripts.ts";
 import type { AdminKey } from "./admin-key.ts";
@@ -31,6 +32,12 @@ export interface ServerArgs {
   /** People who may log in as the admin user, besides the stack. */
   readonly adminPublicKeys: readonly string[];
   readonly keepReleases: number;
+  /** From where ssh is let in. */
+  readonly sshAllowedAddresses: readonly string[];
+  /** What the server may connect to, besides what every server needs. */
+  readonly outbound: readonly Outbound[];
+  /** Of each service of a site; 0 stands for a share of the server. */
+  readonly limits: { readonly memoryMiB: number; readonly processes: number };
   /** Whether Pulumi refuses to remove the droplet. */
   readonly protect: boolean;
 }
@@ -155,6 +162,8 @@ export class Server extends pulumi.ComponentResource {
             serverName: args.serverName,
             adminPublicKeys: args.adminPublicKeys,
             sitesKeep: args.keepReleases,
+            firewall: { sshAllowedAddresses: args.sshAllowedAddresses, outbound: args.outbound },
+            limits: args.limits,
           },
         },
         showsProgress: true,

@@ -14,7 +14,9 @@ const oids = {
 } as const;
 
 /** What an envelope is for: the first line of its plaintext, compared on the server before anything else is done with it. */
-export interface EnvelopePurpose {
+export type EnvelopePurpose = FirstBootPurpose | SiteSecretPurpose;
+
+export interface FirstBootPurpose {
   readonly purpose: "first-boot";
   /** The server's host name. */
   readonly server: string;
@@ -22,29 +24,59 @@ export interface EnvelopePurpose {
   readonly number: number;
 }
 
+/** The secrets file of one service. */
+export interface SiteSecretPurpose {
+  readonly purpose: "site-secret";
+  /** The site's slug. */
+  readonly site: string;
+  readonly service: string;
+  /** Name of the file, as the site file's `secrets_config` has it. */
+  readonly file: string;
+  /** {@link keyFingerprint} of the server's public key: it, and not a host name, is what a server cannot share with another. */
+  readonly key: string;
+  /** When it was sealed, in milliseconds since the epoch: a server refuses one that is older than what it has. */
+  readonly number: number;
+}
+
 /** The header line, with its newline. The order of the keys is fixed: the server compares text. */
 export function envelopeHeader(purpose: EnvelopePurpose): string {
-  const { purpose: name, server, number } = purpose;
-  return `chillbox-envelope 1 ${JSON.stringify({ purpose: name, server, number })}\n`;
+  return `chillbox-envelope 1 ${JSON.stringify(inOrder(purpose))}\n`;
+}
+
+function inOrder(given: EnvelopePurpose): EnvelopePurpose {
+  if (given.purpose === "first-boot") {
+    const { purpose, server, number } = given;
+    return { purpose, server, number };
+  }
+  const { purpose, site, service, file, key, number } = given;
+  return { purpose, site, service, file, key, number };
+}
+
+/** SHA-256 in hex of the public key's DER (SubjectPublicKeyInfo): the same as what `chillbox-server-key` says on the server. */
+export function keyFingerprint(publicKey: string): string {
+  return createHash("sha256").update(spki(publicKey)).digest("hex");
 }
 
 /**
- * Encrypts a text to an RSA public key as CMS AuthEnvelopedData (RFC 5083, 5084): AES-256-GCM under a fresh key, which travels
- * by RSA-OAEP with SHA-256. `openssl cms -decrypt -inform DER -inkey KEY` opens it (3.0 and newer).
- * CMS attributes are not authenticated by openssl, so what the envelope is for stands in the text's first line.
+ * Encrypts a text or bytes to an RSA public key as CMS AuthEnvelopedData (RFC 5083, 5084): AES-256-GCM under a fresh key, which travels
+ * by RSA-OAEP with SHA-256. `openssl cms -decrypt -binary -inform DER -inkey KEY` opens it (3.0 and newer).
+ * CMS attributes are not authenticated by openssl, so what the envelope is for stands in the content's first line.
  * @param publicKey PEM, SubjectPublicKeyInfo, RSA
- * @returns DER; different each time, also for the same text
+ * @param content a text becomes UTF-8
+ * @returns DER; different each time, also for the same content
  */
-export function sealEnvelope(publicKey: string, purpose: EnvelopePurpose, text: string): Buffer {
+export function sealEnvelope(publicKey: string, purpose: EnvelopePurpose, content: string | Uint8Array): Buffer {
   const key = randomBytes(32);
   const nonce = randomBytes(12);
   const cipher = createCipheriv("aes-256-gcm", key, nonce);
-  const ciphertext = Buffer.concat([cipher.update(envelopeHeader(purpose) + text, "utf8"), cipher.final()]);
+  const header = cipher.update(envelopeHeader(purpose), "utf8");
+  const bytes = typeof content === "string" ? Buffer.from(content, "utf8") : content;
+  const ciphertext = Buffer.concat([header, cipher.update(bytes), cipher.final()]);
   const encryptedKey = publicEncrypt(
     { key: publicKey, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" },
     key,
   );
-  const content = sequence(
+  const enveloped = sequence(
     integer(0),
     set(recipient(keyIdentifier(publicKey), encryptedKey)),
     sequence(
@@ -55,7 +87,7 @@ export function sealEnvelope(publicKey: string, purpose: EnvelopePurpose, text: 
     ),
     octets(cipher.getAuthTag()),
   );
-  const message = sequence(oid(oids.authEnvelopedData), explicit(0, content));
+  const message = sequence(oid(oids.authEnvelopedData), explicit(0, enveloped));
   return Buffer.from(asn1.toDer(message).getBytes(), "binary");
 }
 
@@ -70,12 +102,13 @@ function recipient(identifier: Buffer, encryptedKey: Buffer): Asn1 {
   );
 }
 
-/** SHA-256 of the DER public key: a name for it, which openssl does not check when it is given the key. */
+/** A name for the public key, which openssl does not check when it is given the private one. */
 function keyIdentifier(publicKey: string): Buffer {
-  return createHash("sha256")
-    .update(createPublicKey(publicKey).export({ type: "spki", format: "der" }))
-    .digest()
-    .subarray(0, 20);
+  return createHash("sha256").update(spki(publicKey)).digest().subarray(0, 20);
+}
+
+function spki(publicKey: string): Buffer {
+  return createPublicKey(publicKey).export({ type: "spki", format: "der" });
 }
 
 const universal = asn1.Class.UNIVERSAL;

@@ -26,6 +26,7 @@ const layers: readonly Layer[] = [
   folderLayer({ name: "local-cloud", needs: toTest, minutes: 20 }),
   folderLayer({ name: "image", needs: toTest, minutes: 15 }),
   folderLayer({ name: "server-scripts", needs: toTest, minutes: 30 }),
+  folderLayer({ name: "security", needs: toTest, minutes: 30 }),
   folderLayer({ name: "end-to-end", needs: toTest, minutes: 30 }),
 ];
 

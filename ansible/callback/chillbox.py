@@ -1,4 +1,4 @@
-"""Tells run.ts what happens, one JSON object a line: {"task"}, {"error"}, {"result"}. The result is what the last task's message says."""
+"""Tells run.ts what happens, one JSON object a line: {"task"}, {"error", "unreachable"}, {"result"}. The result is what the last task's message says."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ class CallbackModule(CallbackBase):
             _tell(error=_message(result._result))
 
     def v2_runner_on_unreachable(self, result):
-        _tell(error=_message(result._result))
+        _tell(error=_message(result._result), unreachable=True)
 
     def v2_runner_on_ok(self, result):
         if result._task.get_name() == "Report":

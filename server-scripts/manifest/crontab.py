@@ -10,7 +10,7 @@ import re
 import shlex
 
 from checks import Wrong, environment
-from unit import FINISH, base_environment, write_environment, write_unit
+from unit import FINISH, LIMIT, base_environment, write_environment, write_unit
 
 MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 WEEKDAYS = "sun mon tue wed thu fri sat".split()
@@ -134,13 +134,13 @@ def run_script(manifest, release):
         "path": ":".join([*venvs, "/usr/local/bin:/usr/bin:/bin"]),
         "locks": f"/run/chillbox/cron/{slug}",
     }
-    return RUN.format(slug=slug, **{key: shlex.quote(value) for key, value in words.items()})
+    return RUN.format(slug=slug, limit=LIMIT, **{key: shlex.quote(value) for key, value in words.items()})
 
 
 RUN = """#!/bin/sh -e
 # The log's fifo is opened for reading and writing, so that nobody waits for a logger that restarts.
 exec </dev/null 1<>{log} 2>&1
-service=$PWD
+{limit}service=$PWD
 mkdir -p /run/chillbox/cron
 chmod 711 /run/chillbox/cron
 [ -d {locks} ] || mkdir -m 700 {locks}

@@ -135,6 +135,7 @@ def run_script(slug, words):
     return RUN.format(
         log=shlex.quote(f"/run/chillbox/log/{slug}._redis"),
         slug=slug,
+        limit=LIMIT,
         words=" ".join(shlex.quote(word) for word in [f"/run/redis/{slug}/sock", f"/var/lib/{slug}/_redis", *words]),
     )
 
@@ -142,7 +143,7 @@ def run_script(slug, words):
 RUN = """#!/bin/sh -e
 # The log's fifo is opened for reading and writing, so that nobody waits for a logger that restarts.
 exec </dev/null 1<>{log} 2>&1
-# In this folder Redis makes its socket, which gets the folder's group: that of the site.
+{limit}# In this folder Redis makes its socket, which gets the folder's group: that of the site.
 mkdir -p /run/redis
 chown root:root /run/redis
 chmod 755 /run/redis

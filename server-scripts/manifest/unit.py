@@ -86,8 +86,12 @@ def begin_as_site(slug, service, log, release, niceness, socket=None, fork=""):
     hold = HOLD if socket else ""
     take = TAKE.format(**quoted) if socket else ""
     hold += fork.format(**quoted, niceness=niceness or 0)
-    return BEGIN.format(**quoted, hold=hold, take=take, niceness=niceness or 0)
+    return BEGIN.format(**quoted, limit=LIMIT, hold=hold, take=take, niceness=niceness or 0)
 
+
+# Whatever the run script of a site begins with: from here on all that it does counts as the service's.
+LIMIT = """/usr/local/lib/chillbox/current/chillbox-limit "${PWD##*/}"
+"""
 
 HOLD = """read -r name host port <data/socket
 s6-fdholder-list /run/chillbox/fdholder/socket | grep -Fqx "$name" ||
@@ -100,7 +104,7 @@ BEGIN = """#!/bin/sh -e
 # The log's fifo is opened for reading and writing, so that nobody waits for a logger that restarts.
 exec </dev/null 1<>{log} 2>&1
 service=$PWD
-{hold}cd {app}
+{limit}{hold}cd {app}
 # From left to right: take the socket, if there is one; forget the environment, stop being root, and only then take what the site chose:
 # its variables and its PATH.
 exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} s6-setuidgid {user} setpriv --nnp \\
@@ -110,6 +114,8 @@ exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} s6-setuidgid {user} setp
 FINISH = """#!/bin/sh
 # Workers that outlive their master would go on taking visitors from the shared socket: $4 is the process group.
 [ -z "${4-}" ] || kill -KILL -- "-$4" 2>/dev/null
+# So would those that left the group of processes: they are still in the control group.
+/usr/local/lib/chillbox/current/chillbox-limit --end "${PWD##*/}"
 # A candidate that dies before it was ever wanted is a failure, not a crash loop; neither is what dies ten times a minute.
 [ ! -e data/trial ] || exit 125
 s6-permafailon 60 10 1-255,SIGABRT,SIGBUS,SIGFPE,SIGILL,SIGKILL,SIGSEGV,SIGSYS true

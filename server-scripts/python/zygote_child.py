@@ -45,6 +45,7 @@ def drop(plan, descriptors, parent):
             signal.signal(number, signal.SIG_DFL)
     os.setsid()
     arrange(descriptors)
+    join_groups(os.path.basename(plan["unit"]))
     os.umask(plan["umask"])
     os.setpriority(os.PRIO_PROCESS, 0, plan["niceness"])
     user = pwd.getpwnam(plan["user"])
@@ -67,6 +68,17 @@ def arrange(descriptors):
     for source, target in ((null, 0), (log, 1), (log, 2), (listener, 3), (notification, 4)):
         os.dup2(source, target)
     os.closerange(5, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") > 0 else 65536)
+
+
+def join_groups(name):
+    """The control groups of its waiter, and its place in the line when memory runs out: see lib/limits.sh and chillbox-limit."""
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("500")
+    for controller in ("", "memory/", "pids/", "cpu/"):
+        path = f"/sys/fs/cgroup/{controller}sites/{name}/cgroup.procs"
+        if os.path.exists(path):
+            with open(path, "w", encoding="ascii") as file:
+                file.write("0")
 
 
 def control(option, value):

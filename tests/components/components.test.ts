@@ -16,7 +16,9 @@ async function makeStorage(changes: object = {}) {
 }
 async function makeNetwork() {
   const { Network } = await import("../../components/network.ts");
-  return new Network("network", { ...base, sshAllowedAddresses: ["198.51.100.0/24"], protect: true }, recording);
+  const outbound = [{ protocol: "tcp", ports: "5432", address: "203.0.113.5" }] as const;
+  const args = { ...base, sshAllowedAddresses: ["198.51.100.0/24"], outbound, protect: true };
+  return new Network("network", args, recording);
 }
 async function makeAdminKey() {
   const { AdminKey } = await import("../../components/admin-key.ts");
@@ -58,6 +60,9 @@ async function makeServer() {
       wheelsDigest: "77",
       adminPublicKeys: ["ssh-ed25519 AAAAperson"],
       keepReleases: 3,
+      sshAllowedAddresses: ["198.51.100.0/24"],
+      outbound: [],
+      limits: { memoryMiB: 0, processes: 0 },
       protect: true,
     },
     recording,
@@ -133,7 +138,7 @@ test("Network: firewall by tag, an address, no droplet ids", async () => {
   const outbound = (inputs.outboundRules as { protocol: string; portRange?: string }[]).map(
     ({ protocol, portRange = "" }) => `${protocol}${portRange}`,
   );
-  assert.deepEqual(outbound, ["udp53", "tcp53", "udp67", "tcp80", "tcp443", "udp123", "icmp"]);
+  assert.deepEqual(outbound, ["udp53", "tcp53", "udp67", "tcp80", "tcp443", "udp123", "icmp", "tcp5432"]);
   assert.equal(optionsOf("network-ip").protect, true);
 });
 
@@ -265,6 +270,8 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
       serverName: "box.test",
       adminPublicKeys: ["ssh-ed25519 AAAAperson"],
       sitesKeep: 3,
+      firewall: { sshAllowedAddresses: ["198.51.100.0/24"], outbound: [] },
+      limits: { memoryMiB: 0, processes: 0 },
     },
   });
   const { server } = made;

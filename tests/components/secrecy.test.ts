@@ -18,7 +18,8 @@ test("every input and output of every resource is secret, of those in components
         if (!type.startsWith("chillbox:")) seen.push({ name, props, opts });
         return undefined;
       });
-      new Network("network", { resourceName: "a", region: "nyc3", sshAllowedAddresses: ["::/0"], protect: false });
+      const given = { resourceName: "a", region: "nyc3", sshAllowedAddresses: ["::/0"], outbound: [], protect: false };
+      new Network("network", given);
     }),
   );
   assert.deepEqual(seen.map(({ name }) => name).sort(), [

@@ -90,6 +90,9 @@ const bad: [string, Record<string, unknown>, RegExp][] = [
   ["no map", { allowedCommands: ["x"] }, /^chillbox:allowedCommands is \["x"\]; it should be a map of digests/],
   ["no digest", { allowedCommands: { shop: "yes" } }, /^chillbox:allowedCommands .* pulumi config rm allowedCommands$/],
   ["more than the server takes", { archiveEntries: 200_001 }, /^chillbox:archiveEntries .* from 1 to 200000/],
+  ["a way out to no port", { outbound: ["tcp/0"] }, /^chillbox:outbound has "tcp\/0"; .*such as "tcp\/587"/],
+  ["a way out by IPv6", { outbound: ["tcp/25 2001:db8::1"] }, /^chillbox:outbound has .*IPv4 alone/],
+  ["too little memory", { serviceMemory: 1 }, /^chillbox:serviceMemory is "1"; it should be a whole number from 32/],
   ["no key", { adminPublicKeys: ["AAAA"] }, /^chillbox:adminPublicKeys has "AAAA"/],
   ["a missing name", { serverName: undefined }, /^chillbox:serverName is missing; it should be a domain in lower case/],
   [
@@ -109,4 +112,13 @@ test("all problems are told at once", () => {
     () => settingsWith({ region: "x", size: "X L" }),
     (error: Error) => error.message.split("\n").length === 2,
   );
+});
+
+test("ways out are read, and shares of the server are 0", () => {
+  const { server } = settingsWith({ outbound: ["tcp/587", "udp/5000-5010 198.51.100.0/24"], serviceProcesses: 20 });
+  assert.deepEqual(server.outbound, [
+    { protocol: "tcp", ports: "587" },
+    { protocol: "udp", ports: "5000-5010", address: "198.51.100.0/24" },
+  ]);
+  assert.deepEqual(server.limits, { memoryMiB: 0, processes: 20 });
 });

@@ -215,6 +215,8 @@ export class TestServer {
         ca: null,
         hsts: false,
       },
+      firewall: { sshAllowedAddresses: ["0.0.0.0/0"], outbound: [] },
+      limits: { memoryMiB: 0, processes: 0 },
     };
   }
 

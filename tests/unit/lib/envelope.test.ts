@@ -6,10 +6,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { envelopeHeader, sealEnvelope } from "../../../lib/envelope.ts";
+import { envelopeHeader, keyFingerprint, type SiteSecretPurpose, sealEnvelope } from "../../../lib/envelope.ts";
 
 const run = promisify(execFile);
 const purpose = { purpose: "first-boot", server: "box-1", number: 1 } as const;
+const secret: SiteSecretPurpose = {
+  purpose: "site-secret",
+  site: "shop",
+  service: "api",
+  file: "api.cfg",
+  key: "00",
+  number: 1_700_000_000_000,
+};
 let folder: string;
 let publicKey: string;
 
@@ -25,21 +33,48 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true }));
 
-async function openWithOpenssl(envelope: Buffer): Promise<string> {
+async function openWithOpenssl(envelope: Buffer): Promise<Buffer> {
   await writeFile(join(folder, "in.der"), envelope);
   const words = ["cms", "-decrypt", "-inform", "DER", "-in", join(folder, "in.der"), "-binary"];
   await run("openssl", [...words, "-inkey", join(folder, "key.pem"), "-out", join(folder, "out")]);
-  return readFile(join(folder, "out"), "utf8");
+  return readFile(join(folder, "out"));
 }
 
 test("openssl opens what was sealed, header first", async () => {
   for (const text of ["", "#!/bin/sh\necho ü\n", "x".repeat(100_000)]) {
-    assert.equal(await openWithOpenssl(sealEnvelope(publicKey, purpose, text)), envelopeHeader(purpose) + text);
+    const opened = await openWithOpenssl(sealEnvelope(publicKey, purpose, text));
+    assert.equal(opened.toString("utf8"), envelopeHeader(purpose) + text);
   }
+});
+
+test("bytes that are no text come back as they were", async () => {
+  const bytes = Buffer.from(Array.from({ length: 1024 }, (_, index) => index % 256));
+  const opened = await openWithOpenssl(sealEnvelope(publicKey, secret, bytes));
+  assert.deepEqual(opened, Buffer.concat([Buffer.from(envelopeHeader(secret)), bytes]));
 });
 
 test("the header is one line of fixed text", () => {
   assert.equal(envelopeHeader(purpose), 'chillbox-envelope 1 {"purpose":"first-boot","server":"box-1","number":1}\n');
+  assert.equal(
+    envelopeHeader({ number: 7, key: "ab", file: "api.cfg", service: "api", site: "shop", purpose: "site-secret" }),
+    'chillbox-envelope 1 {"purpose":"site-secret","site":"shop","service":"api","file":"api.cfg","key":"ab","number":7}\n',
+  );
+});
+
+test("a key's fingerprint is what openssl says of its DER", async () => {
+  await writeFile(join(folder, "public.pem"), publicKey);
+  await run("openssl", [
+    "pkey",
+    "-pubin",
+    "-in",
+    join(folder, "public.pem"),
+    "-outform",
+    "DER",
+    "-out",
+    join(folder, "der"),
+  ]);
+  const { stdout } = await run("openssl", ["dgst", "-sha256", "-r", join(folder, "der")]);
+  assert.equal(keyFingerprint(publicKey), stdout.split(" ")[0]);
 });
 
 test("every encryption differs", () => {
