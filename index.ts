@@ -12,6 +12,7 @@ import { Server } from "./components/server.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
+import { readRoots, trialDirectory } from "./lib/acme.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
@@ -22,7 +23,7 @@ import { readSettings } from "./settings.ts";
 
 shortenFollowUpErrors();
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, scripts, wheels } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, scripts, wheels, tls } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -84,6 +85,7 @@ const server = new Server(
     wheelsDigest: wheels,
     adminPublicKeys: serverSettings.adminPublicKeys,
     keepReleases: serverSettings.keepReleases,
+    tls,
     sshAllowedAddresses: serverSettings.sshAllowedAddresses,
     outbound: serverSettings.outbound,
     limits: serverSettings.limits,
@@ -141,6 +143,8 @@ async function prepare() {
     serverName: settings.server.name,
     techEmail: settings.techEmail,
     manageDns: settings.dns.manage,
+    acmeServer: settings.tls.acmeServer,
+    tls: settings.tls.enabled,
     s3Endpoint: settings.spaces.endpoint,
   };
   const sites = await checkSites({
@@ -154,5 +158,8 @@ async function prepare() {
   });
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
-  return { settings, known, sites, scripts, wheels };
+  const { enabled, hsts, acmeServer: directory, acmeCaFile } = settings.tls;
+  const ca = await readRoots(acmeCaFile);
+  const tls = { enabled, directory, trial: trialDirectory(directory), email: settings.techEmail, ca, hsts };
+  return { settings, known, sites, scripts, wheels, tls };
 }

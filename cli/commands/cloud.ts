@@ -15,8 +15,8 @@ cloud
       import("../../toolchain/setup.ts"),
     ]);
     const settings = localCloudSettings();
-    const tools = await setUp({ needs: ["debian-packages", "versitygw"], settings });
-    const started = await startCloud(settings, say, { versitygw: tools.versitygw?.path });
+    const tools = await setUp({ needs: ["debian-packages", "versitygw", "pebble"], settings });
+    const started = await startCloud(settings, say, { versitygw: tools.versitygw?.path, pebble: tools.pebble?.path });
     say(started ? `The local cloud runs: API on ${settings.apiEndpoint}` : "The local cloud runs already.");
   });
 

@@ -1,5 +1,6 @@
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { LocalCloudSettings } from "../../lib/local-cloud-settings.ts";
 import { run } from "../run.ts";
 
 /** A key and what vouches for it, both PEM. */
@@ -48,6 +49,20 @@ export async function openAuthority(folder: string, name: string, domain: string
         return makeCertificate(work, ["-days", `${days}`, "-subj", "/", ...signer, ...added(extensions)]);
       }),
   };
+}
+
+/** The authority of the gateway's certificates: what a person may trust, for names below `localhost`. */
+export function openGatewayAuthority(settings: LocalCloudSettings): Promise<Authority> {
+  return openAuthority(gatewayFolder(settings), "chillbox local gateway", "localhost");
+}
+
+/** Its root. */
+export function gatewayRootFile(settings: LocalCloudSettings): string {
+  return join(gatewayFolder(settings), "ca/cert.pem");
+}
+
+function gatewayFolder(settings: LocalCloudSettings): string {
+  return join(settings.cloud, "gateway");
 }
 
 async function makeRoot(folder: string, name: string, domain: string): Promise<string> {

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../../lib/user-error.ts";
 import { replaceFile } from "../process.ts";
 import { openAuthority } from "./authority.ts";
+import { acmeName } from "./names.ts";
 
 /** The ACME server of the local cloud, running. */
 export interface AcmeServer {
@@ -37,10 +38,6 @@ export interface AcmeOptions {
   /** Names that it issues nothing for. */
   readonly blocked?: readonly string[];
 }
-
-/** The name by which droplets reach it, and its directory. */
-export const acmeName = "acme.test";
-export const acmeDirectory = `https://${acmeName}/dir`;
 
 const startMs = 10_000;
 const stopMs = 5_000;
