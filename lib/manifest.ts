@@ -2,6 +2,7 @@ import { sha256 } from "./archive.ts";
 import { renderCrontab } from "./crontab.ts";
 import { artifactKey } from "./names.ts";
 import { adoptNginx } from "./nginx-adopt.ts";
+import { repeatHsts } from "./nginx-hsts.ts";
 import { checkNginx, checkSameShape } from "./nginx-template.ts";
 import { renderRedis } from "./redis.ts";
 import type { Release } from "./release.ts";
@@ -192,7 +193,7 @@ function renderNginx(
   };
   const adopted = adoptNginx(nginx, own);
   checkNginx(adopted, own, templateName);
-  return adopted;
+  return repeatHsts(adopted);
 }
 
 function builtInVariables(site: SiteFile, version: string, surroundings: SiteSurroundings): [string, string][] {

@@ -53,6 +53,15 @@ cloud
   });
 
 cloud
+  .command("trust")
+  .description("show the roots of its certificates, for a browser or curl on this machine")
+  .option("--pem", "the roots themselves")
+  .action(async (options: { pem?: boolean }) => {
+    const { describeRoots } = await import("../../local-cloud/acme/roots.ts");
+    process.stdout.write(await describeRoots(localCloudSettings(), options.pem === true));
+  });
+
+cloud
   .command("reset")
   .description("stop it and delete its data: droplets, buckets, images, credentials")
   .action(async () => {

@@ -146,7 +146,7 @@ async function noteRoot(options: AcmeOptions, authority: string): Promise<string
     const root = await askRoot(options.rootPort, authority).catch(() => undefined);
     if (root !== undefined) {
       const { roots } = acmeFiles(options.folder);
-      const kept = (await readFile(roots, "utf8").catch(() => "")).match(certificates) ?? [];
+      const kept = certificatesIn(await readFile(roots, "utf8").catch(() => ""));
       await replaceFile(roots, [...kept.slice(1 - rootsKept), root.trim()].map((one) => `${one}\n`).join(""), 0o644);
       return root;
     }
@@ -170,4 +170,7 @@ async function askRoot(port: number, authority: string): Promise<string> {
   return text(answer);
 }
 
-const certificates = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+/** Each certificate of a PEM text. */
+export function certificatesIn(pem: string): string[] {
+  return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+}
