@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { Provider } from "@pulumi/digitalocean/provider.js";
 import * as pulumi from "@pulumi/pulumi";
 import { AdminKey } from "./components/admin-key.ts";
@@ -8,22 +8,30 @@ import { Image } from "./components/image.ts";
 import { Network } from "./components/network.ts";
 import { Project } from "./components/project.ts";
 import { keepEverythingSecret } from "./components/secrecy.ts";
-import { Server } from "./components/server.ts";
+import { Server, serverPython } from "./components/server.ts";
+import { ServerKey } from "./components/server-key.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
 import { readRoots, trialDirectory } from "./lib/acme.ts";
+import { closeFolder } from "./lib/close-folder.ts";
+import { reasonOfUp } from "./lib/last-deploy.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
+import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
+import { siteSecrets } from "./lib/site-secrets.ts";
 import { checkSites } from "./lib/sites.ts";
+import { configurationDigest, factsFormat, factsOf, type StackFacts } from "./lib/stack-facts.ts";
 import { UserError } from "./lib/user-error.ts";
 import { carriedDigest } from "./lib/wheels.ts";
 import { readSettings } from "./settings.ts";
 
 shortenFollowUpErrors();
+// Pulumi's own files are for its user alone; what a site's build makes is made as people know it.
+process.umask(0o022);
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, scripts, wheels, tls } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, secrets, scripts, wheels, tls, files } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -93,6 +101,11 @@ const server = new Server(
   },
   opts,
 );
+const serverKey = new ServerKey(
+  `server-${generation}-key`,
+  { server, storage, hostName, number: serverSettings.keyNumber },
+  opts,
+);
 
 const surroundings = pulumi
   .all([storage.artifactBucket.name, storage.immutableBucket.name, network.vpc.ipRange])
@@ -105,9 +118,10 @@ const surroundings = pulumi
       subnet,
     };
   });
-for (const { site, release } of sites) {
+for (const { site, release, reason } of sites) {
   const { fetchWheels } = settings;
-  new Site(`site-${site.slug}`, { site, release, surroundings, storage, server, fetchWheels }, opts);
+  const args = { site, release, reason, surroundings, storage, server, serverKey, fetchWheels };
+  new Site(`site-${site.slug}`, { ...args, secrets: secrets.get(site.slug) ?? [] }, opts);
 }
 
 const names = [serverSettings.name, ...sites.flatMap(({ site }) => site.domains)];
@@ -129,15 +143,35 @@ new Project(
   opts,
 );
 
-/** The address that sites are reached at. Public anyway: DNS tells it. */
-export const ipAddress = pulumi.unsecret(reservedIp.ipAddress);
+// Secret like everything in the state: `pulumi stack output --show-secrets` shows them.
+/** The address that sites are reached at. */
+export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 /** Where each site is. */
-export const urls = sites.map(({ site }) => `http://${site.serverName}`);
+export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
+/** The server's key for secrets: what opens them after a restart (`npx chillbox unlock`), and what other tools encrypt to. */
+export const unlock = pulumi.secret(
+  pulumi.output({
+    number: serverKey.number,
+    passphrase: serverKey.passphrase,
+    publicKey: serverKey.publicKey,
+    hostName,
+  }),
+);
+/** What `npx chillbox deploy` has to know. */
+export const facts = pulumi.secret(
+  pulumi
+    .all([storage.buckets, surroundings, server.droplet.id, serverPython(server.enrolled)])
+    .apply(([buckets, around, droplet, python]): StackFacts => {
+      return { ...files, buckets, surroundings: around, server: droplet, python };
+    }),
+);
 
 async function prepare() {
+  checkPassphraseSource(process.env, pulumi.getStack());
   const settings = readSettings();
+  closeFolder(join(settings.folders.project, "state"));
   const { project, artifacts, home } = settings.folders;
   const known = {
     serverName: settings.server.name,
@@ -147,7 +181,7 @@ async function prepare() {
     tls: settings.tls.enabled,
     s3Endpoint: settings.spaces.endpoint,
   };
-  const sites = await checkSites({
+  const checked = await checkSites({
     folder: settings.folders.sites,
     artifactsFolder: artifacts,
     surroundings: unknownSurroundings(known),
@@ -156,10 +190,28 @@ async function prepare() {
     limits: settings.archiveLimits,
     log: (line) => console.error(line),
   });
+  const secrets = siteSecrets(
+    checked.map(({ site }) => site),
+    settings.secrets,
+  );
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
   const { enabled, hsts, acmeServer: directory, acmeCaFile } = settings.tls;
   const ca = await readRoots(acmeCaFile);
   const tls = { enabled, directory, trial: trialDirectory(directory), email: settings.techEmail, ca, hsts };
-  return { settings, known, sites, scripts, wheels, tls };
+  const configuration = await configurationDigest(project, settings.stack);
+  const files = {
+    format: factsFormat,
+    inputs: { configuration, "server scripts": scripts.sha256, "Python packages": wheels },
+    fetchWheels: settings.fetchWheels,
+    archiveLimits: settings.archiveLimits,
+    sitesFolder: relative(project, settings.folders.sites),
+    sites: Object.fromEntries(checked.map(({ site, ports }) => [site.slug, factsOf(site, ports)])),
+  } as const;
+  const sites = await Promise.all(
+    checked.map(async (each) => {
+      return { ...each, reason: await reasonOfUp(home, settings.stack, each.site.slug) };
+    }),
+  );
+  return { settings, known, sites, secrets, scripts, wheels, tls, files };
 }

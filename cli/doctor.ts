@@ -3,6 +3,7 @@ import { packagesToRun, packagesToTest } from "../toolchain/debian-packages.ts";
 import { lookForTools } from "../toolchain/setup.ts";
 import { missingPackages } from "../toolchain/tools/debian-packages.ts";
 import { allTools, toRun, toTest } from "../toolchain/tools/index.ts";
+import { oldCopies, stacksHere } from "./old-state.ts";
 import { renderTable } from "./table.ts";
 
 /** One line of the report. */
@@ -30,8 +31,20 @@ export async function examine(json: boolean): Promise<void> {
         .flatMap((each) => each.missing ?? [each.name]);
       if (names.length > 0) process.stdout.write(`\n\`${need}\` will bring: ${names.join(", ")}\n`);
     }
+    await hintAtOldState();
   }
   if (missing.some((finding) => finding.neededFor === "npm run up")) process.exitCode = 1;
+}
+
+/** After a change of the passphrase. */
+async function hintAtOldState(): Promise<void> {
+  const settings = localCloudSettings();
+  for (const stack of await stacksHere(settings)) {
+    if ((await oldCopies(settings, stack)).length === 0) continue;
+    process.stdout.write(
+      `\nOlder copies of stack ${stack}'s state open with a passphrase that it had before. Remove them: npx chillbox state prune --stack ${stack}\n`,
+    );
+  }
 }
 
 async function collect(): Promise<Finding[]> {

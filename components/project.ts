@@ -15,7 +15,7 @@ export class Project extends pulumi.ComponentResource {
     const child = { parent: this };
     const project = new CloudProject(
       name,
-      { name: args.resourceName, description: "Made by chillbox", purpose: "Website or blog" },
+      { name: args.resourceName, description: "Made by chillbox", purpose: "Website or blog", isDefault: false },
       child,
     );
     new ProjectResources(`${name}-resources`, { project: project.id, resources: args.resources }, child);

@@ -16,5 +16,7 @@ for name in $(env | LC_ALL=C sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
   esac
 done
 unset -v name
+# Pulumi's own, 077, is for its state; images and artifacts are made as people know it.
+umask 022
 
 exec node --import ./toolchain/stripped-types.mjs "$@"

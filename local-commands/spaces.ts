@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
+  GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
   type ObjectCannedACL,
@@ -26,13 +28,12 @@ export interface SpacesTarget {
   readonly secretKey: string;
 }
 
-export interface StoredObject {
+/** What an object is to be: a file of the laptop, a text, or bytes. */
+export type StoredObject = {
   readonly key: string;
-  /** Path of the file on the laptop. */
-  readonly path: string;
   readonly acl: "private" | "public-read";
   readonly cacheControl?: string;
-}
+} & ({ readonly path: string } | { readonly text: string | Buffer });
 
 const parallel = 8;
 
@@ -44,7 +45,10 @@ const silence = { trace: nothing, debug: nothing, info: nothing, warn: nothing, 
  * An S3 client for a bucket. `HTTP_PROXY` counts for plain-http endpoints: only the local cloud has one, under a name that
  * nothing but its proxy knows.
  */
-export function openSpaces(target: SpacesTarget, environment: NodeJS.ProcessEnv = process.env): S3Client {
+export function openSpaces(
+  target: Omit<SpacesTarget, "bucket">,
+  environment: NodeJS.ProcessEnv = process.env,
+): S3Client {
   const proxy = target.endpoint.startsWith("http:") ? environment.HTTP_PROXY : undefined;
   return new S3Client({
     endpoint: target.endpoint,
@@ -73,6 +77,32 @@ export async function putObjects(client: S3Client, bucket: string, objects: read
   return sent.filter(Boolean).length;
 }
 
+/** A small object that was read whole. */
+export interface Content {
+  readonly content: Buffer;
+  /** When it was put. */
+  readonly when: Date;
+}
+
+const mostBytes = 1024 * 1024;
+
+/**
+ * Reads a small object.
+ * @returns `undefined` when there is none
+ * @throws UserError when it has more than 1 MiB
+ */
+export async function getContent(client: S3Client, bucket: string, key: string): Promise<Content | undefined> {
+  try {
+    const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=0-${mostBytes}` }));
+    const content = Buffer.from((await answer.Body?.transformToByteArray()) ?? []);
+    if (content.length > mostBytes) throw new UserError(`${key} in ${bucket} has more than ${mostBytes} bytes.`);
+    return { content, when: answer.LastModified ?? new Date(0) };
+  } catch (error) {
+    if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return undefined;
+    throw error instanceof UserError ? error : explain(error, `Reading ${key} in ${bucket}`);
+  }
+}
+
 /** Says what was refused: the client's own message for an answer without a body is "UnknownError". */
 function explain(error: unknown, what: string): Error {
   if (!(error instanceof S3ServiceException)) return new UserError(`${what} failed: ${(error as Error).message}`);
@@ -82,8 +112,7 @@ function explain(error: unknown, what: string): Error {
 }
 
 async function putObject(client: S3Client, bucket: string, object: StoredObject): Promise<boolean> {
-  const md5 = await hashMd5(object.path);
-  const { size } = await stat(object.path);
+  const { md5, size, open } = await contentOf(object);
   if (await isThere(client, bucket, object.key, md5.toString("hex"), size)) return false;
   await pRetry(
     async () => {
@@ -92,7 +121,7 @@ async function putObject(client: S3Client, bucket: string, object: StoredObject)
           Bucket: bucket,
           Key: object.key,
           // A new stream for each try: a retry cannot read a spent one again.
-          Body: createReadStream(object.path),
+          Body: open(),
           ContentLength: size,
           ContentMD5: md5.toString("base64"),
           ContentType: contentType(object.key),
@@ -162,8 +191,13 @@ function isTransient(error: unknown): boolean {
   return status === undefined || status === 429 || status >= 500;
 }
 
-async function hashMd5(path: string): Promise<Buffer> {
+async function contentOf(object: StoredObject): Promise<{ md5: Buffer; size: number; open: () => Readable | Buffer }> {
   const hash = createHash("md5");
+  if ("text" in object) {
+    const bytes = typeof object.text === "string" ? Buffer.from(object.text) : object.text;
+    return { md5: hash.update(bytes).digest(), size: bytes.length, open: () => bytes };
+  }
+  const { path } = object;
   for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest();
+  return { md5: hash.digest(), size: (await stat(path)).size, open: () => createReadStream(path) };
 }

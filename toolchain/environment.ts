@@ -40,6 +40,9 @@ export function pulumiEnvironment(settings: LocalCloudSettings): Record<string, 
     PULUMI_IGNORE_AMBIENT_PLUGINS: "true",
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
     PULUMI_SKIP_UPDATE_CHECK: "true",
+    // Pulumi writes a log of each command into its home, a stack's encrypted, and prunes them as these say.
+    PULUMI_LOG_ROTATION_MAX_AGE_DAYS: "7",
+    PULUMI_LOG_ROTATION_MAX_TOTAL_MB: "50",
     // Names under .test are reached through the local cloud's proxy. Real endpoints are https, which this does not concern.
     HTTP_PROXY: settings.spacesProxy,
     NO_PROXY: "127.0.0.1,localhost",

@@ -30,6 +30,8 @@ export async function writeWrapper(settings: LocalCloudSettings, tools: Tools): 
     ...exports,
     `export PATH=${shellQuote(toolFolders(settings, tools).join(":"))}:"$PATH"`,
     ...removeDeadLocks(settings),
+    "# State and logs are for their owner alone.",
+    "umask 077",
     `exec ${shellQuote(pulumi.path)} "$@"`,
     "",
   ];

@@ -10,7 +10,7 @@ import shlex
 import shutil
 
 from checks import Wrong
-from unit import FINISH, write_unit
+from unit import FINISH, LIMIT, write_unit
 
 DIRECTIVE = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
 NOT_TEXT = re.compile(r"[\x00\ud800-\udfff]")

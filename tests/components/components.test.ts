@@ -77,6 +77,12 @@ async function makeServer() {
   );
   return { server, storage };
 }
+async function makeServerKey(number = 1) {
+  const { ServerKey } = await import("../../components/server-key.ts");
+  const { server, storage } = await makeServer();
+  const key = new ServerKey("server-1-key", { server, storage, hostName: "chillbox-test-1", number }, recording);
+  return { server, storage, serverKey: key };
+}
 
 /** stdin of a local or remote command. */
 function input(resources: Parameters<typeof find>[0], name: string): Record<string, unknown> {
@@ -235,6 +241,10 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
     vpcUuid: "network-vpc-id",
     sshKeys: ["admin-key-id"],
     tags: ["chillbox-test"],
+    backups: false,
+    gracefulShutdown: false,
+    monitoring: false,
+    resizeDisk: true,
   });
   const { ignoreChanges, protect } = optionsOf("server-1-droplet");
   assert.deepEqual(ignoreChanges, ["image", "userData", "sshKeys"]);
@@ -345,38 +355,53 @@ const surroundings = {
   subnet: "10.1.0.0/24",
 };
 
-test("Site: uploads, then one command with the manifest on stdin, without triggers", async () => {
+type Secrets = readonly import("../../lib/site-secrets.ts").SecretsFile[];
+
+/** A site with these secrets, and all that it asked for. */
+async function recordSite(secrets: Secrets) {
   const { Site } = await import("../../components/site.ts");
-  const { resources } = await record(async () => {
-    const { server, storage } = await makeServer();
-    return new Site("site-shop", { site, release, surroundings, storage, server, fetchWheels: true }, recording);
+  return record(async () => {
+    const args = {
+      site,
+      release,
+      reason: "a test",
+      surroundings,
+      fetchWheels: true,
+      secrets,
+      ...(await makeServerKey()),
+    };
+    return new Site("site-shop", args, recording);
   });
+}
+
+test("Site: uploads, then one command with the manifest on stdin, without triggers; nothing for secrets that it does not have", async () => {
+  const { resources } = await recordSite([]);
   const own = resources.filter(({ name }) => name.startsWith("site-shop"));
   assert.deepEqual(listed(own), [
     "chillbox:index:Site site-shop",
-    "command:local:Command site-shop-artifact",
-    "command:local:Command site-shop-deployer",
-    "command:local:Command site-shop-immutable",
+    "command:local:Command site-shop-upload",
     "command:remote:Command site-shop-install",
   ]);
-  const { spaces: _, ...put } = input(own, "site-shop-artifact");
-  assert.deepEqual(put, {
-    slug: "shop",
-    version: "1.0.0",
-    artifact: { path: "/artifacts/shop.tar.gz", sha256: "ab", size: 12, digest: "cd" },
-    python: {
-      services: [{ name: "api", carried: ["base"] }],
-      server: { python: "3.13", platforms: ["musllinux_1_2_x86_64"] },
-      fetchWheels: true,
+  assert.deepEqual(input(own, "site-shop-upload"), {
+    buckets: {
+      endpoint,
+      region: "nyc3",
+      artifactBucket: "chillbox-test-0a1b2c3d-artifacts",
+      immutableBucket: "chillbox-test-0a1b2c3d-immutable",
+      accessKey: "storage-upload-key-access",
+      secretKey: "storage-upload-key-secret",
     },
-    prefixes: ["sites/shop/"],
-  });
-  const { spaces, ...tree } = input(own, "site-shop-immutable");
-  assert.equal((spaces as { accessKey: string }).accessKey, "storage-upload-key-access");
-  assert.deepEqual(tree, {
-    trees: [{ folder: "/artifacts/assets/h", prefix: "shop/immutable/assets/h", digest: "ef" }],
-    marker: { key: "shop/versions/1.0.0/version.txt", text: "1.0.0\n" },
-    prefixes: ["shop/"],
+    upload: {
+      slug: "shop",
+      version: "1.0.0",
+      artifact: { path: "/artifacts/shop.tar.gz", sha256: "ab", size: 12, digest: "cd" },
+      python: {
+        services: [{ name: "api", carried: ["base"] }],
+        server: { python: "3.13", platforms: ["musllinux_1_2_x86_64"] },
+        fetchWheels: true,
+      },
+      trees: [{ folder: "/artifacts/assets/h", prefix: "shop/immutable/assets/h", digest: "ef" }],
+    },
   });
   const install = find(own, "site-shop-install");
   const { stdin, ...rest } = install.inputs;
@@ -397,16 +422,79 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   });
   const manifest = JSON.parse(stdin);
   assert.equal(manifest.server, "7");
-  assert.equal(
-    find(own, "site-shop-deployer").inputs.create,
-    "sh local-commands/run.sh local-commands/name-deployer.ts",
-  );
   assert.equal(manifest.by, "me@laptop");
+  assert.equal(manifest.reason, "a test");
   assert.equal(manifest.artifact.key, "sites/shop/put.tar.gz");
   assert.match(manifest.release, /^1\.0\.0\+[0-9a-f]{12}$/);
   assert.equal(manifest.nginx, "server { listen 80; server_name shop.test; }");
   const opts = optionsOf("site-shop-install");
   assert.equal(opts.deletedWith?.__name, "server-1-droplet");
+});
+
+test("ServerKey: a passphrase of its own for each number, the key made on the server, its public half put in one place", async () => {
+  const { resources, made } = await record(() => makeServerKey(2));
+  const own = resources.filter(({ name }) => name.startsWith("server-1-key"));
+  assert.deepEqual(listed(own), [
+    "chillbox:index:ServerKey server-1-key",
+    "command:local:Command server-1-key-passphrase-2",
+    "command:local:Command server-1-key-publication",
+    "command:remote:Command server-1-key-2",
+  ]);
+  assert.deepEqual(input(own, "server-1-key-passphrase-2"), { bytes: 32 });
+  assert.ok(optionsOf("server-1-key-passphrase-2").ignoreChanges.includes("stdin"), "the passphrase is made once");
+  const { create, delete: gone, logging } = find(own, "server-1-key-2").inputs;
+  assert.deepEqual(
+    [create, gone, logging],
+    ["doas chillbox-server-key ensure", "doas chillbox-server-key forget", "none"],
+  );
+  assert.deepEqual(input(own, "server-1-key-2"), { number: 2, passphrase: "0a1b2c3d" });
+  assert.equal(optionsOf("server-1-key-2").deletedWith?.__name, "server-1-droplet");
+  const { spaces: _, ...publication } = input(own, "server-1-key-publication");
+  const object = "chillbox/public-keys/chillbox-test-1.public.pem";
+  assert.deepEqual(publication, { object, text: "PEM", prefixes: [object] });
+  for (const secret of [made.serverKey.passphrase, made.serverKey.publicKey]) assert.ok(await pulumi.isSecret(secret));
+});
+
+test("Site with secrets: each sealed to the server's key, then one command with all of them, then the install", async () => {
+  const content = { base64: Buffer.from("very secret").toString("base64") };
+  const { resources } = await recordSite([
+    { service: "api", file: "api.cfg", content },
+    { service: "mailer", file: "m.env", content: { older: "0ld" } },
+  ]);
+  const own = resources.filter(({ name }) => name.startsWith("site-shop-secrets"));
+  assert.deepEqual(listed(own), [
+    "chillbox:index:SiteSecrets site-shop-secrets",
+    "command:local:Command site-shop-secrets-api",
+    "command:local:Command site-shop-secrets-mailer",
+    "command:remote:Command site-shop-secrets-put",
+  ]);
+  const prefix = "chillbox/encrypted-secrets/shop/api/chillbox-test-1/";
+  const { spaces, ...seal } = input(own, "site-shop-secrets-api");
+  assert.equal((spaces as { accessKey: string }).accessKey, "storage-upload-key-access");
+  assert.deepEqual(seal, {
+    slug: "shop",
+    secret: { service: "api", file: "api.cfg", content },
+    publicKey: "PEM",
+    object: `${prefix}api.cfg`,
+    prefixes: [prefix],
+  });
+  assert.deepEqual(input(own, "site-shop-secrets-mailer").prefixes, [], "what other tools have put is theirs");
+  const put = find(own, "site-shop-secrets-put");
+  assert.equal(put.inputs.create, "doas chillbox-secrets put");
+  assert.equal(put.inputs.delete, "doas chillbox-secrets remove");
+  assert.deepEqual(JSON.parse(put.inputs.stdin), {
+    slug: "shop",
+    key: { number: 1, passphrase: "0a1b2c3d" },
+    secrets: Array(2).fill({ service: "api", file: "api.cfg", format: "envelope", sha256: "sealed", number: 5 }),
+  });
+  const needed = (name: string) =>
+    (optionsOf(name).dependsOn as { __name: string }[]).map(({ __name }) => __name).sort();
+  assert.deepEqual(needed("site-shop-secrets-put"), ["server-1-configure", "server-1-key-1"]);
+  assert.ok(needed("site-shop-install").includes("site-shop-secrets-put"));
+  // Only what goes through the encryption has the secret.
+  const text = Buffer.from("very secret").toString("base64");
+  const holders = resources.filter(({ inputs }) => JSON.stringify(inputs).includes(text)).map(({ name }) => name);
+  assert.deepEqual(holders, ["site-shop-secrets-api"]);
 });
 
 test("Dns: a zone for each registrable domain, a record for each name", async () => {

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { failedResource } from "../../components/failures.ts";
@@ -35,6 +37,24 @@ test("every input and output of every resource is secret, of those in components
     for (const key of Object.keys(props))
       assert.ok(opts.additionalSecretOutputs?.includes(key), `${name}: output ${key}`);
   }
+});
+
+test("every resource of both SDKs hands over each of its outputs by name", () => {
+  let resources = 0;
+  for (const folder of ["digitalocean", "command/local", "command/remote"]) {
+    const at = join(import.meta.dirname, "../../node_modules/@pulumi", folder);
+    for (const file of readdirSync(at).filter((name) => name.endsWith(".d.ts"))) {
+      const declared = readFileSync(join(at, file), "utf8");
+      if (!declared.includes("extends pulumi.CustomResource")) continue;
+      const outputs = [...declared.matchAll(/^ {4}readonly (\w+): pulumi\.Output</gm)].map((match) => match[1]);
+      const program = readFileSync(join(at, file.replace(".d.ts", ".js")), "utf8");
+      const handed = new Set([...program.matchAll(/resourceInputs\["(\w+)"\] =/g)].map((match) => match[1]));
+      assert.ok(outputs.length > 0, file);
+      for (const output of outputs) assert.ok(handed.has(output), `${folder}/${file}: ${output}`);
+      resources++;
+    }
+  }
+  assert.ok(resources > 60, `${resources} resources`);
 });
 
 test("what follows from a failed resource names that resource alone", () => {
