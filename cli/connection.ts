@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { otherHostKey } from "../lib/other-host-key.ts";
 import { checkPassphraseSource } from "../lib/passphrase.ts";
 import { UserError } from "../lib/user-error.ts";
 import { lookForTools } from "../toolchain/setup.ts";
@@ -105,13 +106,9 @@ export async function connect(connection: Connection): Promise<Client> {
     await ready;
   } catch (error) {
     client.destroy();
-    throw new UserError(isOther ? otherKey(connection) : noWayIn(connection, error as Error));
+    throw new UserError(isOther ? otherHostKey(connection.host) : noWayIn(connection, error as Error));
   }
   return client;
-}
-
-function otherKey({ host }: Connection): string {
-  return `${host} answers with another host key than the stack knows: it is not the server that was made. Nothing was sent.`;
 }
 
 function noWayIn({ host, user }: Connection, { message }: Error): string {
