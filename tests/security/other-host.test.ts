@@ -21,7 +21,7 @@ const commands: readonly (readonly string[])[] = [
   ["logs", "hello"],
   ["rollback", "hello"],
   ["ssh", "--", "cat"],
-  ["site", "purge", "hello", "--yes"],
+  ["site", "purge", "shop", "--yes"],
 ];
 
 describe("a host with another key in the server's place", async () => {
