@@ -59,11 +59,15 @@ need_root() { [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || die "this needs root: doas
 
 # Owner and mode of something; owners only where they can be set.
 own() {
-  if [ "$(id -u)" = 0 ] && [ -z "$ROOT" ]; then chown -h "$1" "$2"; fi
+  [ -z "$ROOT" ] || return 0
+  own_id=${own_id-$(id -u)}
+  [ "$own_id" != 0 ] || chown -h "$1" "$2"
 }
 
 # make_dir MODE OWNER PATH: a folder with exactly these, parents made 0755.
 make_dir() {
+  # As it nearly always is: there are many, and each program that need not start is a millisecond.
+  if [ -d "$3" ] && [ "$(stat -c '%a %U:%G' "$3")" = "$1 $2" ]; then return 0; fi
   [ -d "${3%/*}" ] || (umask 022 && mkdir -p "${3%/*}")
   [ -d "$3" ] || mkdir "$3"
   chmod "$1" "$3"
@@ -75,7 +79,7 @@ put_file() {
   cat >"$3.new"
   chmod "$1" "$3.new"
   own "$2" "$3.new"
-  if cmp -s "$3.new" "$3" && [ "$(stat -c '%a %U:%G' "$3.new")" = "$(stat -c '%a %U:%G' "$3")" ]; then
+  if [ -e "$3" ] && cmp -s "$3.new" "$3" && [ "$(stat -c '%a %U:%G' "$3.new")" = "$(stat -c '%a %U:%G' "$3")" ]; then
     rm "$3.new"
     return 1
   fi
@@ -86,8 +90,8 @@ put_file() {
 
 # put_link TARGET PATH: the link is there or is changed by one rename. Returns 1 when it already was the same.
 put_link() {
-  if [ "$(readlink "$2" || true)" = "$1" ]; then return 1; fi
-  rm -rf "$2.new"
+  if [ -L "$2" ] && [ "$(readlink "$2")" = "$1" ]; then return 1; fi
+  if [ -e "$2.new" ] || [ -L "$2.new" ]; then rm -rf "$2.new"; fi
   ln -s "$1" "$2.new"
   mv -T "$2.new" "$2"
   fsync "${2%/*}"
@@ -96,7 +100,7 @@ put_link() {
 # lock NAME SECONDS: waits for the lock, which the kernel gives back when this script ends, however it ends. Nobody may hold it longer than
 # this; where many wait, each in the line counts anew. Each name has a file descriptor of its own, so that a script may hold both.
 lock() {
-  mkdir -p "$RUN/lock"
+  [ -d "$RUN/lock" ] || mkdir -p "$RUN/lock"
   case $1 in
   switch) exec 8>>"$RUN/lock/$1" && lock_fd=8 ;;
   *) exec 9>>"$RUN/lock/$1" && lock_fd=9 ;;
@@ -113,14 +117,15 @@ lock() {
 
 unlock() { case $1 in switch) exec 8>&- ;; *) exec 9>&- ;; esac }
 
-# A private folder on tmpfs that goes away with the script; those of scripts that were killed go, too.
+# A private folder on tmpfs, in $WORK_IN or $RUN, that goes away with the script; those of scripts that were killed go, too.
 make_work() {
-  mkdir -p "$RUN"
-  for make_work_old in "$RUN"/work.*; do
-    make_work_pid=${make_work_old#"$RUN/work."}
-    [ -d "/proc/${make_work_pid%%.*}" ] || rm -rf "$make_work_old"
+  make_work_in=${WORK_IN-$RUN}
+  [ -d "$make_work_in" ] || mkdir -p "$make_work_in"
+  for make_work_old in "$make_work_in"/work.*; do
+    make_work_pid=${make_work_old#"$make_work_in/work."}
+    if [ -e "$make_work_old" ] && [ ! -d "/proc/${make_work_pid%%.*}" ]; then rm -rf "$make_work_old"; fi
   done
-  WORK=$(mktemp -d "$RUN/work.$$.XXXXXX")
+  WORK=$(mktemp -d "$make_work_in/work.$$.XXXXXX")
   trap 'rm -rf "$WORK"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
@@ -138,7 +143,10 @@ remove_folder() {
   rm -rf "$2"
 }
 
-sha256_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+sha256_of() {
+  sha256_of_line=$(sha256sum "$1")
+  echo "${sha256_of_line%% *}"
+}
 
 is_slug() {
   case $1 in

@@ -24,8 +24,11 @@ make_log_folder() {
 
 as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
 
-# check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one. Returns 1 with nginx's words when it is refused.
+# check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one. Returns 1 with
+# nginx's words when it is refused. Nothing happens when nginx runs with the very same, or was asked about it already.
 check_nginx() {
+  check_text=$(check_text "$1" "$2")
+  if [ "$check_text" = "${checked_text-}" ] || [ "$check_text" = "$(check_text "$1" "$SITES/$1/current")" ]; then return 0; fi
   check_conf=$NGINX_RUN/check.$1.conf
   {
     for check_site in "$SITES"/*; do
@@ -35,7 +38,8 @@ check_nginx() {
   } >"$WORK/includes"
   awk -v marker="$INCLUDE_SITES" -v file="$WORK/includes" \
     'index($0, marker) { while ((getline line < file) > 0) print "  " line; next } { print }' "$NGINX_CONF" |
-    put_file 640 root:nginx "$check_conf" || true
+    (umask 027 && cat >"$check_conf")
+  own root:nginx "$check_conf"
   check_code=0
   as_nginx nginx -t -q -e stderr -c "$check_conf" >"$WORK/nginx-check" 2>&1 || check_code=$?
   rm -f "$check_conf"
@@ -43,11 +47,23 @@ check_nginx() {
     log "fatal: nginx refuses the site's configuration: $(grep -v 'test failed$' "$WORK/nginx-check" | head -n 3)"
     return 1
   fi
+  checked_text=$check_text
+}
+
+# check_text SLUG RELEASE_FOLDER: a digest of what nginx would read with this release.
+check_text() {
+  check_site=$SITES/$1
+  set -- "$2"/nginx/*.conf "$NGINX_CONF" "$ROOT"/etc/nginx/conf.d/*.include
+  for check_path in "$SITES"/*/current/nginx/*.conf; do
+    case $check_path in "$check_site"/*) ;; *) set -- "$@" "$check_path" ;; esac
+  done
+  cat "$@" 2>/dev/null | sha256sum
 }
 
 # A name for all that nginx is to run with: 12 hex digits.
 nginx_generation() {
-  cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include 2>/dev/null | sha256sum | cut -c 1-12
+  nginx_generation_digest=$(cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include 2>/dev/null | sha256sum)
+  printf '%.12s\n' "$nginx_generation_digest"
 }
 
 write_generation() {

@@ -73,15 +73,17 @@ start_candidates() {
   for group in first overlapping exclusive awaited; do start_group "$group"; done
 }
 
-start_group() {
-  candidates=$(units_of "$target" "$1")
+start_group() { start_units "$1" "$(units_of "$target" "$1")"; }
+
+# start_units GROUP UNITS
+start_units() {
   [ "$1" = overlapping ] || stop_predecessors "$1"
-  for unit in $candidates; do
+  for unit in $2; do
     listen_for "$slug" "$release" "$unit" || discard
     copy_unit "$slug" "$release" "$unit" trial
     link_service "$(running_name "$slug" "$release" "$unit")"
   done
-  for unit in $candidates; do
+  for unit in $2; do
     wait_ready "$(running_name "$slug" "$release" "$unit")" || refuse_unit "$unit"
   done
 }
@@ -277,7 +279,7 @@ logged() {
 
 # is_pinned RELEASE: whether this site was rolled back from this release and has run what it went back to since then.
 is_pinned() {
-  jq -e --arg release "$1" --arg current "$(current_of "$slug")" '.to == $current and (.from | index([$release]) != null)' "$site/pin" >/dev/null 2>&1
+  [ -e "$site/pin" ] && jq -e --arg release "$1" --arg current "$(current_of "$slug")" '.to == $current and (.from | index([$release]) != null)' "$site/pin" >/dev/null 2>&1
 }
 
 finish() {

@@ -1,12 +1,15 @@
 # shellcheck shell=sh
 # The tree of supervised services: one s6-svscan over $RUN/scan; the service folders themselves are copies in $RUN/services.
-# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance> (a slug has no dot or plus, so none can be another's). What a unit is
+# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance>[_<mark of its secrets>] (a slug has no dot or plus, so none can be another's). What a unit is
 # tells manifest/unit.py.
 # shellcheck disable=SC2154  # RUN, SITES, SCRIPTS come from chillbox.sh
 
 TREE=$RUN/scan
 SERVICES=$RUN/services
 HOLDER=$RUN/fdholder/socket
+# What is open of sites' secrets, and what was open before, while new ones are tried.
+SECRETS=$ROOT/run/tmp/chillbox_secrets
+SECRETS_UNDO=$ROOT/run/tmp/chillbox_undo
 READY_MS=30000
 DRAIN_MS=45000
 
@@ -21,9 +24,16 @@ is_ready() {
 
 # Links a service that lies in $SERVICES into the tree, and starts it.
 link_service() {
-  if [ -e "$SERVICES/$1/data/zygote-python" ]; then start_zygote "$(cat "$SERVICES/$1/data/zygote-python")"; fi
-  if ! s6-svok "$TREE/$1" 2>/dev/null; then s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || s6-svok "$TREE/$1" || die "s6 does not supervise $1"; fi
-  is_up "$1" || s6-svc -u "$TREE/$1"
+  if [ -e "$SERVICES/$1/data/zygote-python" ]; then
+    read -r link_service_python <"$SERVICES/$1/data/zygote-python"
+    start_zygote "$link_service_python"
+  fi
+  link_service_up=$(s6-svstat -o up "$TREE/$1" 2>/dev/null || echo none)
+  # What is new in the tree starts by itself.
+  case $link_service_up in
+  none) s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || s6-svok "$TREE/$1" || die "s6 does not supervise $1" ;;
+  false) s6-svc -u "$TREE/$1" ;;
+  esac
 }
 
 # start_zygote PYTHON: the process that forks services with these packages (python/zygote.py): one for each set that chillbox has carried
@@ -77,7 +87,9 @@ drop_service() {
 # names alone, "a-b" could be of the site "a" or of "a-b".
 add_logger() {
   make_dir 750 root:root "$2"
-  [ "$(cat "$2/owner" 2>/dev/null)" = "${1%%.*}" ] || echo "${1%%.*}" >"$2/owner"
+  add_logger_owner=
+  [ ! -e "$2/owner" ] || read -r add_logger_owner <"$2/owner" || true
+  [ "$add_logger_owner" = "${1%%.*}" ] || echo "${1%%.*}" >"$2/owner"
   [ -p "$RUN/log/$1" ] || mkfifo "$RUN/log/$1"
   if [ ! -e "$SERVICES/log+$1" ]; then
     # A run that was killed here left its half.
@@ -108,8 +120,29 @@ all_units_of() {
   done
 }
 
-# lacks_secrets FOLDER: whether a unit of a release waits for secrets that are not on the server. It is not started, and nobody misses it.
-lacks_secrets() { [ -e "$1/data/secrets" ] && [ ! -e "$ROOT$(cat "$1/data/secrets")" ]; }
+# lacks_secrets FOLDER: whether a unit of a release waits for secrets that are not open on this server. It is not started, and nobody
+# misses it.
+lacks_secrets() { [ -e "$1/data/secrets" ] && [ -z "$(secrets_mark "$1")" ]; }
+
+# secrets_mark FOLDER: of the secrets file that a unit of a release reads: another file has another mark. Nothing without one. It tells
+# nothing of the content.
+secrets_mark() {
+  [ -e "$1/data/secrets" ] || return 0
+  read -r secrets_mark_path <"$1/data/secrets"
+  stat -c '_%Y-%i' "$ROOT$secrets_mark_path" 2>/dev/null || true
+}
+
+# undo_secrets SLUG: new secrets whose services did not get ready with them, or whose command was killed before it knew, make way for those
+# from before: their very files, so that what runs with them goes on. An empty folder stands for none.
+undo_secrets() {
+  [ -d "$SECRETS_UNDO/$1" ] || return 0
+  for undo_path in "$SECRETS_UNDO/$1"/*; do
+    undo_name=${undo_path##*/}
+    undo_file=$SECRETS/$1/${undo_name%%:*}/${undo_name#*:}
+    if [ -d "$undo_path" ]; then rm -f "$undo_file"; elif [ -e "$undo_path" ]; then mv -T "$undo_path" "$undo_file"; fi
+  done
+  rm -rf "${SECRETS_UNDO:?}/$1"
+}
 
 # group_of FOLDER: of a unit's folder, in a release or running.
 group_of() {
@@ -127,10 +160,11 @@ group_of() {
 # names_of MANIFEST: the names of a site's services and workers, a line each. All of them have a folder and a virtual environment.
 names_of() { jq -r '.services[].name' "$1"; }
 
-# running_name SLUG RELEASE UNIT: what the running copy of a release's unit is called.
+# running_name SLUG RELEASE UNIT: what the running copy of a release's unit is called. With other secrets it is another one.
 running_name() {
-  read -r running_name_instance <"$SITES/$1/releases/$2/services/$3/data/instance"
-  echo "$1.$3@$running_name_instance"
+  running_name_folder=$SITES/$1/releases/$2/services/$3
+  read -r running_name_instance <"$running_name_folder/data/instance"
+  echo "$1.$3@$running_name_instance$(secrets_mark "$running_name_folder")"
 }
 
 # running_names SLUG RELEASE [GROUP]: those of all its units.
@@ -138,7 +172,11 @@ running_names() {
   for running_names_unit in $(units_of "$SITES/$1/releases/$2" "${3-}"); do running_name "$1" "$2" "$running_names_unit"; done
 }
 
-current_of() { readlink "$SITES/$1/current" 2>/dev/null | sed 's|^releases/||' || true; }
+current_of() {
+  [ -L "$SITES/$1/current" ] || return 0
+  current_of_link=$(readlink "$SITES/$1/current" || true)
+  echo "${current_of_link#releases/}"
+}
 
 # What is in the tree or left in $SERVICES of a site: lines of <slug>.<unit>@<instance>.
 running_of() {
@@ -156,11 +194,10 @@ copy_unit() {
   add_logger "$1.$copy_log" "$ROOT/var/log/$1-$copy_log"
   link_service "log+$1.$copy_log"
   [ ! -e "$SERVICES/$copy_name" ] || return 0
-  rm -rf "${SERVICES:?}/$copy_name.new"
+  if [ -e "$SERVICES/$copy_name.new" ]; then rm -rf "${SERVICES:?}/$copy_name.new"; fi
   # With owners and modes, since data/private is for the unit's own user alone.
   cp -Rp "$copy_from" "$SERVICES/$copy_name.new"
   [ -z "${4-}" ] || : >"$SERVICES/$copy_name.new/data/trial"
-  find "$SERVICES/$copy_name.new" -name private -prune -o -exec chmod go=rX {} +
   mv "$SERVICES/$copy_name.new" "$SERVICES/$copy_name"
 }
 
@@ -170,7 +207,7 @@ listen_for() {
   [ -e "$listen_socket" ] || return 0
   read -r listen_name listen_host listen_port <"$listen_socket"
   # Held already, as it nearly always is: no need to start Python for that.
-  if s6-fdholder-list "$HOLDER" | grep -Fqx "$listen_name"; then return 0; fi
+  if is_among "$listen_name" "$(s6-fdholder-list "$HOLDER")"; then return 0; fi
   if "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null; then return 0; fi
   free_port "$1" "$listen_name" || return 1
   "$SCRIPTS/current/chillbox-listen" "$listen_name" "$listen_host" "$listen_port" </dev/null
@@ -192,13 +229,24 @@ free_port() {
 
 # release_sockets SLUG: gives back the site's sockets that no running service of it uses any more.
 release_sockets() {
-  s6-fdholder-list "$HOLDER" | grep "^$1\\." | while read -r held; do
-    cat "$SERVICES/$1".*/data/socket 2>/dev/null | cut -d ' ' -f 1 | grep -Fqx "$held" || s6-fdholder-delete "$HOLDER" "$held"
+  for held in $(s6-fdholder-list "$HOLDER"); do
+    case $held in "$1".*) is_used "$1" "$held" || s6-fdholder-delete "$HOLDER" "$held" ;; esac
   done
+}
+
+# is_used SLUG SOCKET
+is_used() {
+  for is_used_path in "$SERVICES/$1".*/data/socket; do
+    [ -e "$is_used_path" ] || continue
+    read -r is_used_name _ <"$is_used_path"
+    if [ "$is_used_name" = "$2" ]; then return 0; fi
+  done
+  return 1
 }
 
 # settle_site SLUG: the tree runs exactly the units of the site's current release, and nothing waits on trial.
 settle_site() {
+  undo_secrets "$1"
   settle_release=$(current_of "$1")
   settle_wanted=
   if [ -n "$settle_release" ]; then settle_wanted=$(running_names "$1" "$settle_release"); fi
@@ -226,9 +274,18 @@ settle_site() {
   drop_loggers "$1"
 }
 
+# logs_of SLUG: the names of the logs that its units write to, a line each.
+logs_of() {
+  for logs_of_path in "$SERVICES/$1".*/data/log; do
+    [ -e "$logs_of_path" ] || continue
+    read -r logs_of_name <"$logs_of_path"
+    echo "$logs_of_name"
+  done
+}
+
 # drop_loggers SLUG: ends the site's loggers that no unit writes to any more.
 drop_loggers() {
-  drop_loggers_used=$(cat "$SERVICES/$1".*/data/log 2>/dev/null || true)
+  drop_loggers_used=$(logs_of "$1")
   for drop_loggers_path in "$SERVICES/log+$1".*; do
     [ -d "$drop_loggers_path" ] || continue
     drop_loggers_name=${drop_loggers_path##*/log+}
@@ -242,16 +299,26 @@ settle_one() {
   listen_for "$1" "$2" "$3"
   copy_unit "$1" "$2" "$3"
   settle_one_name=$(running_name "$1" "$2" "$3")
-  rm -f "$SERVICES/$settle_one_name/data/trial"
+  if [ -e "$SERVICES/$settle_one_name/data/trial" ]; then rm -f "$SERVICES/$settle_one_name/data/trial"; fi
   link_service "$settle_one_name"
 }
 
 # is_among WORD LINES
-is_among() { printf '%s\n' "$2" | grep -Fqx -- "$1"; }
+is_among() {
+  case "
+$2
+" in
+  *"
+$1
+"*) return 0 ;;
+  esac
+  return 1
+}
 
 # wait_ready NAME [MILLISECONDS]: until it says so; who cannot say so must have stayed up for a second.
 wait_ready() {
-  wait_ready_ms=${2-$(cat "$SERVICES/$1/data/ready-ms" 2>/dev/null || echo "$READY_MS")}
+  wait_ready_ms=${2-$READY_MS}
+  if [ $# = 1 ] && [ -e "$SERVICES/$1/data/ready-ms" ]; then read -r wait_ready_ms <"$SERVICES/$1/data/ready-ms"; fi
   if [ -e "$SERVICES/$1/notification-fd" ]; then
     s6-svwait -U -t "$wait_ready_ms" "$TREE/$1" 2>/dev/null && is_ready "$1"
     return

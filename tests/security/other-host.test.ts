@@ -20,6 +20,7 @@ const commands: readonly (readonly string[])[] = [
   ["log", "hello"],
   ["logs", "hello"],
   ["rollback", "hello"],
+  ["deploy", "hello"],
   ["ssh", "--", "cat"],
   ["site", "purge", "shop", "--yes"],
 ];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildManifest, checkPorts, type ManifestParts, renderSite } from "../../../lib/manifest.ts";
+import { buildManifest, checkPorts, type ManifestParts, portsOf, renderSite } from "../../../lib/manifest.ts";
 
 const site = {
   slug: "shop",
@@ -58,6 +58,26 @@ const surroundings = {
   subnet: "10.1.0.0/24",
 };
 const parts: ManifestParts = { site, release, surroundings, server: "7", by: "me@laptop", reason: "pulumi up" };
+
+test("a variable may have any name and be empty", () => {
+  const environment = ["__proto__", "EMPTY"].map((name) => ({ name, value: name === "EMPTY" ? "" : "x" }));
+  const [api] = renderSite(
+    {
+      ...site,
+      services: [{ ...site.services[0], environment: [...environment, { name: "PORT", value: "1234" }] }],
+    } as typeof site,
+    release,
+    surroundings,
+  ).services;
+  const found = Object.entries(api?.environment ?? {});
+  assert.deepEqual(
+    found.filter(([name]) => ["__proto__", "EMPTY"].includes(name)),
+    [
+      ["__proto__", "x"],
+      ["EMPTY", ""],
+    ],
+  );
+});
 
 test("the manifest of a site", () => {
   const { nginx, services, release: name, ...rest } = buildManifest(parts);
@@ -162,8 +182,8 @@ test("frozen chill keeps the port that a template may fall back to", () => {
   assert.throws(
     () =>
       checkPorts([
-        { slug: "a", services },
-        { slug: "b", services },
+        { slug: "a", ports: portsOf(services) },
+        { slug: "b", ports: portsOf(services) },
       ]),
     /both have port 5000/,
   );
@@ -208,8 +228,8 @@ test("two services on one port are refused", () => {
   assert.throws(
     () =>
       checkPorts([
-        { slug: "shop", services },
-        { slug: "blog", services },
+        { slug: "shop", ports: portsOf(services) },
+        { slug: "blog", ports: portsOf(services) },
       ]),
     {
       name: "UserError",
