@@ -210,7 +210,7 @@ describe("the Spaces keys that the program makes", async () => {
   let keys: Outputs;
   let buckets: Buckets;
   const client = ({ accessKey, secretKey }: Key) =>
-    openSpaces({ endpoint, region, bucket: "", accessKey, secretKey }, { HTTP_PROXY: cloud.settings.spacesProxy });
+    openSpaces({ endpoint, region, accessKey, secretKey }, { HTTP_PROXY: cloud.settings.spacesProxy });
 
   test.after(() => cloud.close());
 
