@@ -11,6 +11,7 @@ import { getContent, openSpaces } from "../local-commands/spaces.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { type ConfigChange, changeConfig } from "./secrets-config.ts";
 import { sitesFolder } from "./sites-folder.ts";
+import { readConfig, stackConfigFile } from "./stack-config.ts";
 import { readOutputs, upCommand } from "./stack-outputs.ts";
 
 /** A service of a site, in one stack. */
@@ -46,8 +47,17 @@ export async function setSecret(target: SecretTarget, input: NodeJS.ReadStream =
 export async function removeSecret({ stack, ...names }: RemoveTarget): Promise<void> {
   const { slug, service, key } = names;
   const words = [slug, service, key].filter((word) => word !== undefined);
+  const { secrets } = await readConfig(stackConfigFile(localCloudSettings(), stack));
+  if (!isIn(secrets, words))
+    throw new UserError(`${words.join(" ")} is not set: \`npx chillbox secrets\` lists what is.`);
   await changeConfig(stack, [{ words: ["rm", "--path", ["secrets", ...words].join(".")] }]);
   print(`${words.join(" ")} is not set any more. \`${upCommand(stack)}\` takes it from the server.`);
+}
+
+/** Whether there is something at a path of a map of maps. */
+function isIn(map: unknown, [name, ...rest]: readonly string[]): boolean {
+  if (name === undefined) return map !== undefined;
+  return typeof map === "object" && map !== null && isIn((map as Record<string, unknown>)[name], rest);
 }
 
 export interface RemoveTarget {
