@@ -68,8 +68,8 @@ export interface RemoveTarget {
 }
 
 /**
- * Takes a secrets file of the older format, which other tools have put into the artifact bucket, for a service: its digest goes into the
- * stack's configuration, and from then on that file and no other is taken to the server.
+ * Takes a secrets file of the older format, which other tools have put into the artifact bucket, for a service: its digest and the number
+ * of the key that opens it go into the stack's configuration. From then on that file and no other is taken to the server.
  * @throws UserError when there is none, or it cannot be for this server
  */
 export async function adoptSecret(target: SecretTarget): Promise<void> {
@@ -98,6 +98,7 @@ export async function adoptSecret(target: SecretTarget): Promise<void> {
   await changeConfig(stack, [
     removal(target),
     { words: ["set", "--secret", "--path", `${pathOf(target)}.older`], input: digest },
+    { words: ["set", "--secret", "--path", `${pathOf(target)}.key`], input: String(unlock.number) },
   ]);
   print(`It is the secret of ${slug} ${service} now. \`${upCommand(stack)}\` takes it to the server.`);
 }

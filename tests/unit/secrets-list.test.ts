@@ -11,14 +11,19 @@ function secure(bytes: number): { secure: string } {
 
 test("what is set is told without the passphrase, as large as it is", () => {
   const config = {
-    shop: { api: { A: secure(3), secure: secure(5) }, file: secure(7 + 8), old: { older: secure(64) }, gone: {} },
+    shop: {
+      api: { A: secure(3), secure: secure(5) },
+      file: secure(7 + 8),
+      old: { older: secure(64), key: secure(1) },
+      gone: {},
+    },
     all: secure(9),
   };
   assert.deepEqual(readSecretsConfig(withoutValues(config), assert.fail), {
     shop: {
       api: { keys: { A: "xxx", secure: "xxxxx" } },
       file: { base64: Buffer.alloc(6).toString("base64") },
-      old: { older: "0".repeat(64) },
+      old: { older: "0".repeat(64), key: 1 },
     },
   });
 });
