@@ -92,10 +92,13 @@ function visit(url: string, ...options: string[]): Promise<Said> {
   return server.run(["curl", ...way, "--max-time", "10", ...options, url]);
 }
 
-async function page(url: string): Promise<string> {
-  const said = await visit(url);
-  assert.equal(said.code, 0, said.errors);
-  return said.out.trim();
+async function page(url: string, patience = 5000): Promise<string> {
+  // A certificate is there a moment before nginx has it.
+  for (const end = Date.now() + patience; ; await sleep(100)) {
+    const said = await visit(url);
+    if (said.code === 0) return said.out.trim();
+    assert.ok(Date.now() < end, `${url}: ${said.errors}`);
+  }
 }
 
 test("a site is served on port 80, gets its certificate by itself, and then sends visitors to https", {
@@ -212,7 +215,8 @@ test("a CA that forgets all accounts and changes its root costs nothing: sites a
   const old = await certificateOf("shop");
   await acme.stop();
   await renew("force", "shop");
-  assert.match((await certificateOf("shop")).failing[0]?.reason ?? "", /acme\.test/);
+  // DNS has gone with it.
+  assert.match((await certificateOf("shop")).failing[0]?.reason ?? "", /not in DNS/);
   assert.equal(await page("https://shop.test/nginx"), "shop");
   await acme.start();
   assert.equal(await page("https://shop.test/nginx"), "shop");
@@ -230,7 +234,7 @@ test("a renewal that is killed anywhere leaves a site that answers and nothing h
     await root(
       `setsid chillbox-certs renew force shop >/dev/null 2>&1 & sleep ${milliseconds / 1000}; kill -KILL -$! 2>/dev/null || true`,
     );
-    assert.equal(await page("https://shop.test/nginx"), "shop");
+    assert.equal(await page("https://shop.test/nginx", 0), "shop");
   }
   assert.deepEqual((await renew("force", "shop")).issued, ["shop"]);
   assert.equal(await root("ls /var/lib/chillbox/certs/shop | wc -l"), "3", "plain, current and what it names");
