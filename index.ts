@@ -9,6 +9,7 @@ import { Network } from "./components/network.ts";
 import { Project } from "./components/project.ts";
 import { keepEverythingSecret } from "./components/secrecy.ts";
 import { Server, serverPython } from "./components/server.ts";
+import { ServerKey } from "./components/server-key.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
@@ -18,6 +19,7 @@ import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
 import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
+import { siteSecrets } from "./lib/site-secrets.ts";
 import { checkSites } from "./lib/sites.ts";
 import { configurationDigest, factsFormat, factsOf, type StackFacts } from "./lib/stack-facts.ts";
 import { UserError } from "./lib/user-error.ts";
@@ -28,7 +30,7 @@ shortenFollowUpErrors();
 // Pulumi's own files are for its user alone; what a site's build makes is made as people know it.
 process.umask(0o022);
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, scripts, wheels, files } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, secrets, scripts, wheels, files } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -97,6 +99,11 @@ const server = new Server(
   },
   opts,
 );
+const serverKey = new ServerKey(
+  `server-${generation}-key`,
+  { server, storage, hostName, number: serverSettings.keyNumber },
+  opts,
+);
 
 const surroundings = pulumi
   .all([storage.artifactBucket.name, storage.immutableBucket.name, network.vpc.ipRange])
@@ -111,7 +118,8 @@ const surroundings = pulumi
   });
 for (const { site, release, reason } of sites) {
   const { fetchWheels } = settings;
-  new Site(`site-${site.slug}`, { site, release, reason, surroundings, storage, server, fetchWheels }, opts);
+  const args = { site, release, reason, surroundings, storage, server, serverKey, fetchWheels };
+  new Site(`site-${site.slug}`, { ...args, secrets: secrets.get(site.slug) ?? [] }, opts);
 }
 
 const names = [serverSettings.name, ...sites.flatMap(({ site }) => site.domains)];
@@ -140,6 +148,15 @@ export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
+/** The server's key for secrets: what opens them after a restart (`npx chillbox unlock`), and what other tools encrypt to. */
+export const unlock = pulumi.secret(
+  pulumi.output({
+    number: serverKey.number,
+    passphrase: serverKey.passphrase,
+    publicKey: serverKey.publicKey,
+    hostName,
+  }),
+);
 /** What `npx chillbox deploy` has to know. */
 export const facts = pulumi.secret(
   pulumi
@@ -169,6 +186,10 @@ async function prepare() {
     limits: settings.archiveLimits,
     log: (line) => console.error(line),
   });
+  const secrets = siteSecrets(
+    checked.map(({ site }) => site),
+    settings.secrets,
+  );
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
   const configuration = await configurationDigest(project, settings.stack);
@@ -185,5 +206,5 @@ async function prepare() {
       return { ...each, reason: await reasonOfUp(home, settings.stack, each.site.slug) };
     }),
   );
-  return { settings, known, sites, scripts, wheels, files };
+  return { settings, known, sites, secrets, scripts, wheels, files };
 }

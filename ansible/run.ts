@@ -1,7 +1,7 @@
 /**
  * Runs one of the playbooks of this folder against one server.
  *
- *   node ansible/run.ts enrol|configure    input: one JSON object on stdin ({@link RunInput}); output: one JSON object on stdout
+ *   node ansible/run.ts enrol|configure|unlock    input: one JSON object on stdin ({@link RunInput}); output: one JSON object on stdout
  *
  * Ansible keeps to itself: its own configuration, HOME and known_hosts, `ssh -F none`; keys and input lie in a private folder on tmpfs that
  * goes away with this program. A booting server is waited for. Progress goes to stderr, whose last line says what failed; exit code 1 then.
@@ -31,7 +31,7 @@ interface RunInput {
   readonly privateKey: string;
   /** Public host keys, `ssh-ed25519 AAAA...`; any of them may answer. */
   readonly hostKeys: readonly string[];
-  /** Passed on to the server's scripts; `chillbox-enrol` and `chillbox-configure` say what it holds. */
+  /** Passed on to the server's scripts; `chillbox-enrol`, `chillbox-configure` and `chillbox-unlock` say what it holds. */
   readonly input: Readonly<Record<string, unknown>>;
 }
 
@@ -59,8 +59,8 @@ let playbook: ReturnType<typeof spawn> | undefined;
 
 async function main(): Promise<void> {
   const playbookName = process.argv[2];
-  if (playbookName !== "enrol" && playbookName !== "configure")
-    throw new UserError("Say: node ansible/run.ts enrol|configure");
+  if (playbookName !== "enrol" && playbookName !== "configure" && playbookName !== "unlock")
+    throw new UserError("Say: node ansible/run.ts enrol|configure|unlock");
   const input = readInput(await text(process.stdin));
   const folder = await makeFolder();
   try {
@@ -167,7 +167,9 @@ function sshOptions(folder: string, host: string): string[] {
 }
 
 async function writeVariables(folder: string, name: string, { input }: RunInput): Promise<void> {
-  if (name === "enrol") return writePrivate(join(folder, "variables.json"), JSON.stringify({ enrol_input: input }));
+  if (name !== "configure") {
+    return writePrivate(join(folder, "variables.json"), JSON.stringify({ [`${name}_input`]: input }));
+  }
   const { hostKey, scripts, python, wheels: _, ...rest } = input as unknown as ConfigureFiles;
   const variables = {
     configure_host_key: hostKey,

@@ -27,8 +27,10 @@ export interface ServiceStatus {
   readonly exitCode: number;
   /** Name of the signal that ended it, or "NA". */
   readonly signal: string;
-  /** Whether it waits for a secrets file that is not on the server. */
+  /** Whether it waits for a secrets file that was never put on the server. */
   readonly lacksSecrets: boolean;
+  /** Whether it waits for one that is there, encrypted, since the server was started. */
+  readonly locked: boolean;
   /** What it said last, when it is not ready. */
   readonly lastLine: string | null;
 }
@@ -71,6 +73,8 @@ export interface Status {
     readonly disk: Amount;
     readonly scripts: string;
     readonly nginx: { readonly up: boolean; readonly seconds: number };
+    /** Whether secrets on it are not open since it was started. */
+    readonly locked: boolean;
   };
   readonly sites: readonly SiteStatus[];
 }
@@ -97,7 +101,8 @@ export function renderStatus({ server, sites }: Status, now: number = Date.now()
     sites.length > 0
       ? renderTable([["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
       : "No sites.\n";
-  const notes = sites.flatMap((site) => notesOf(site, now)).map((note) => `${note}\n`);
+  const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
+  const notes = [...locked, ...sites.flatMap((site) => notesOf(site, now))].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -131,9 +136,18 @@ function notesOf(site: SiteStatus, now: number): string[] {
     .filter((service) => !(service.up && service.ready))
     .map(
       (service) =>
-        `${site.slug} ${shownName(service)} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
+        `${site.slug} ${shownName(service)} ${stateOf(service)}${hasReason(service) ? "" : lastWords(service)}`,
     );
   return [...pinned, ...certificateNotes(site, now), ...failing];
+}
+
+/** What waits for a secret has not failed: its last words are of another time. */
+function hasReason({ lacksSecrets, locked }: ServiceStatus): boolean {
+  return lacksSecrets || locked;
+}
+
+function lastWords({ lastLine }: ServiceStatus): string {
+  return lastLine ? `; it said last: ${lastLine}` : "";
 }
 
 function certificateNotes({ slug, certificate }: SiteStatus, now: number): string[] {
@@ -152,7 +166,8 @@ function shownName({ name }: ServiceStatus): string {
 
 /** In words: whether a service runs, else why not. */
 export function stateOf(service: ServiceStatus): string {
-  if (service.lacksSecrets && !service.ready) return "waits for its secrets";
+  if (service.locked && !service.ready) return "locked: npx chillbox unlock";
+  if (service.lacksSecrets && !service.ready) return "waits for its secrets: npx chillbox secrets";
   if (service.up)
     return service.ready ? `up ${duration(service.seconds)}` : `starting for ${duration(service.seconds)}`;
   const cause =

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
+  GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
   type ObjectCannedACL,
@@ -27,12 +28,12 @@ export interface SpacesTarget {
   readonly secretKey: string;
 }
 
-/** What an object is to be: a file of the laptop, or a text. */
+/** What an object is to be: a file of the laptop, a text, or bytes. */
 export type StoredObject = {
   readonly key: string;
   readonly acl: "private" | "public-read";
   readonly cacheControl?: string;
-} & ({ readonly path: string } | { readonly text: string });
+} & ({ readonly path: string } | { readonly text: string | Buffer });
 
 const parallel = 8;
 
@@ -74,6 +75,32 @@ export async function putObjects(client: S3Client, bucket: string, objects: read
   const limit = pLimit(parallel);
   const sent = await Promise.all(objects.map((object) => limit(() => putObject(client, bucket, object))));
   return sent.filter(Boolean).length;
+}
+
+/** A small object that was read whole. */
+export interface Content {
+  readonly content: Buffer;
+  /** When it was put. */
+  readonly when: Date;
+}
+
+const mostBytes = 1024 * 1024;
+
+/**
+ * Reads a small object.
+ * @returns `undefined` when there is none
+ * @throws UserError when it has more than 1 MiB
+ */
+export async function getContent(client: S3Client, bucket: string, key: string): Promise<Content | undefined> {
+  try {
+    const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=0-${mostBytes}` }));
+    const content = Buffer.from((await answer.Body?.transformToByteArray()) ?? []);
+    if (content.length > mostBytes) throw new UserError(`${key} in ${bucket} has more than ${mostBytes} bytes.`);
+    return { content, when: answer.LastModified ?? new Date(0) };
+  } catch (error) {
+    if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return undefined;
+    throw error instanceof UserError ? error : explain(error, `Reading ${key} in ${bucket}`);
+  }
 }
 
 /** Says what was refused: the client's own message for an answer without a body is "UnknownError". */
@@ -167,7 +194,7 @@ function isTransient(error: unknown): boolean {
 async function contentOf(object: StoredObject): Promise<{ md5: Buffer; size: number; open: () => Readable | Buffer }> {
   const hash = createHash("md5");
   if ("text" in object) {
-    const bytes = Buffer.from(object.text);
+    const bytes = typeof object.text === "string" ? Buffer.from(object.text) : object.text;
     return { md5: hash.update(bytes).digest(), size: bytes.length, open: () => bytes };
   }
   const { path } = object;

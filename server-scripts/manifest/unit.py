@@ -49,13 +49,18 @@ def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data
 
 
 def write_environment(release, service, variables):
-    """The folder becomes root:<slug> with the release's permissions: the site's user reads it, see begin_as_site."""
+    """A folder for s6-envdir, which takes a variable without a value away: those are in `.empty`, as words for env, see begin_as_site.
+
+    The folder becomes root:<slug> with the release's permissions.
+    """
     folder = f"{release}/env/{service}"
     os.makedirs(folder, 0o750)
     os.chmod(os.path.dirname(folder), 0o711)
     os.chmod(folder, 0o750)
     for name, value in variables.items():
-        write(f"{folder}/{name}", value, 0o640)
+        if value != "":
+            write(f"{folder}/{name}", value, 0o640)
+    write(f"{folder}/.empty", "".join(f"{name}=\n" for name, value in variables.items() if value == ""), 0o640)
 
 
 def base_environment(slug, service):
@@ -80,6 +85,7 @@ def begin_as_site(slug, service, log, release, niceness, socket=None, fork=""):
         "environment": f"{release}/env/{service}",
         "path": f"{release}/venv/{service}/bin:/usr/local/bin:/usr/bin:/bin",
         "user": slug,
+        "secrets": f"{slug}/{service}",
         "socket": socket[0] if socket else "",
     }
     quoted = {key: shlex.quote(value) for key, value in words.items()}
@@ -105,10 +111,11 @@ BEGIN = """#!/bin/sh -e
 exec </dev/null 1<>{log} 2>&1
 service=$PWD
 {limit}{hold}cd {app}
-# From left to right: take the socket, if there is one; forget the environment, stop being root, and only then take what the site chose:
-# its variables and its PATH.
-exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} s6-setuidgid {user} setpriv --nnp \\
-  env PATH={path} s6-envdir -fn {environment} \\
+# From left to right: take the socket, if there is one; forget the environment, go behind the walls and stop being root, and only then
+# take what the site chose: its variables and its PATH.
+exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} \\
+  /usr/local/lib/chillbox/current/chillbox-confine --secrets {secrets} {user} \\
+  env PATH={path} $(cat {environment}/.empty) s6-envdir -fn {environment} \\
 """
 
 FINISH = """#!/bin/sh

@@ -16,6 +16,7 @@ const service: ServiceStatus = {
   exitCode: -1,
   signal: "NA",
   lacksSecrets: false,
+  locked: false,
   lastLine: null,
 };
 
@@ -31,6 +32,7 @@ const status: Status = {
     disk: { totalBytes: 10 * 2 ** 30, availableBytes: 8 * 2 ** 30 },
     scripts: "0123456789abcdef",
     nginx: { up: true, seconds: 60 },
+    locked: false,
   },
   sites: [
     {
@@ -99,6 +101,12 @@ describe("status and log for a person", () => {
     assert.match(renderStatus({ ...status, sites: [] }), /\nNo sites\.\n$/);
   });
 
+  it("says that the server waits to be unlocked", () => {
+    const locked = { ...status, server: { ...status.server, locked: true } };
+    assert.match(renderStatus(locked), /\nThe server is locked since it was started: npx chillbox unlock\n/);
+    assert.doesNotMatch(renderStatus(status), /locked/);
+  });
+
   it("calls a site's Redis and cron what people call them", () => {
     const [site] = status.sites;
     const services = ["_redis", "_cron"].map((name) => ({ ...service, name }));
@@ -112,7 +120,8 @@ describe("status and log for a person", () => {
     assert.equal(stateOf({ ...down, signal: "SIGKILL" }), "down 1 s (killed by SIGKILL; starts again)");
     assert.match(stateOf({ ...down, exitCode: 1, wanted: false }), /exit code 1; is not started again: it ended too/);
     assert.match(stateOf(down), /never ran/);
-    assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets");
+    assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets: npx chillbox secrets");
+    assert.equal(stateOf({ ...down, locked: true }), "locked: npx chillbox unlock");
   });
 
   it("tells of certificates that cannot be read, have ended, or end within two weeks, and of no others", () => {
