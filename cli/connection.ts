@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
+import { otherHostKey } from "../lib/other-host-key.ts";
 import { UserError } from "../lib/user-error.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { readOutputs } from "./stack-outputs.ts";
@@ -78,13 +79,9 @@ export async function connect(connection: Connection): Promise<Client> {
     await ready;
   } catch (error) {
     client.destroy();
-    throw new UserError(isOther ? otherKey(connection) : noWayIn(connection, error as Error));
+    throw new UserError(isOther ? otherHostKey(connection.host) : noWayIn(connection, error as Error));
   }
   return client;
-}
-
-function otherKey({ host }: Connection): string {
-  return `${host} answers with another host key than the stack knows: it is not the server that was made. Nothing was sent.`;
 }
 
 function noWayIn({ host, user }: Connection, { message }: Error): string {
