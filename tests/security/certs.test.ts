@@ -49,9 +49,7 @@ interface Certificate {
 
 async function install(slug: string, port: number, domains: readonly string[]): Promise<void> {
   const parts = siteParts({ slug, port }, slug);
-  const nginx = parts.nginx
-    .replace(`server_name ${slug}.test;`, `server_name ${domains.join(" ")};`)
-    .replace(/}\n$/, "  location /.well-known/acme-challenge/ { root /srv/chillbox; }\n}\n");
+  const nginx = parts.nginx.replace(`server_name ${slug}.test;`, `server_name ${domains.join(" ")};`);
   const tree = makeTree(folder, slug, slug, answering(slug));
   const manifest = await server.manifest(slug, tree, { ...parts, nginx, domains, watchSeconds: 0 });
   const said = await server.ssh("doas chillbox-site install", manifest);
