@@ -279,6 +279,14 @@ test("a service sees its own secrets alone, cron those of its site, Redis none, 
   assert.equal(await see("--no-network _s0"), "");
 });
 
+test("no file that another user may read has anything of a site, wherever it lies", async () => {
+  const places = "/dev/shm /etc /home /opt /root /run /srv /tmp /usr/local /var";
+  const found = (user: string) =>
+    root(`s6-setuidgid ${user} grep -rlIF ${canary("s1")} ${places} 2>/dev/null | sort | head -n 20; true`);
+  for (const user of ["s0", "_s0", "nobody"]) assert.equal(await found(user), "", user);
+  assert.match(await found("s1"), /^\/var\/lib\/s1\/api\/data\.txt$/m);
+});
+
 test("every process of a site is confined, whatever started it", async () => {
   const said = await root(`${PROCESSES}
   for slug in ${slugs.join(" ")}; do processes $slug; done | tr , '\\n' | while read -r pid; do

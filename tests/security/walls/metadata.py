@@ -116,8 +116,8 @@ def fast_open():
 
 @way
 def ping():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as connection:
-        connection.sendto(struct.pack("!BBHHH", 8, 0, 0, 1, 1), (ADDRESS, 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as connection:
+        connection.sendto(struct.pack("!BBHHH", 8, 0, 0xF7FD, 1, 1), (ADDRESS, 0))
 
 
 @way
