@@ -84,7 +84,7 @@ async function manifest(number: number): Promise<Record<string, unknown>> {
         name: "work",
         lang: "python-worker",
         handler: "work",
-        runCommand: `python victim.py /var/lib/${slug}/work/places.json`,
+        runCommand: `python victim.py /var/lib/${slug}/work/places.json ${canary(slug)}`,
         count: 1,
         environment,
       },
@@ -304,6 +304,8 @@ test("every process of a site is confined, whatever started it", async () => {
     await root("chillbox-confine s0 unshare -U true 2>&1 || true"),
     "unshare: unshare(0x10000000): No space left on device",
   );
+  // Of what an install has open, its locks above all, nothing gets into the site's hands.
+  assert.equal(await root("exec 7</etc/passwd; chillbox-confine s0 ls -l /proc/self/fd | grep -c passwd || true"), "0");
 });
 
 test("without namespaces the shared folders and memories are one room", async () => {
