@@ -189,6 +189,7 @@ async function prepare() {
   const secrets = siteSecrets(
     checked.map(({ site }) => site),
     settings.secrets,
+    settings.server.keyNumber,
   );
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);

@@ -1,3 +1,4 @@
+import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
 import { UserError } from "../lib/user-error.ts";
@@ -48,7 +49,7 @@ export async function openServer(stack: string = stackOfLocalCloud): Promise<Cli
  * @throws UserError when it does not answer within 10 s, has another key, or does not let the user in
  */
 export async function connect(connection: Connection): Promise<Client> {
-  const { default: ssh } = await import("ssh2");
+  const ssh = createRequire(import.meta.url)("ssh2") as typeof import("ssh2");
   const client = new ssh.Client();
   const [type = "", key = ""] = connection.hostKey.trim().split(/\s+/);
   const expected = Buffer.from(key, "base64");

@@ -64,6 +64,8 @@ export class TestServer {
     this.#envelope = { key: pair.privateKey, sha256: sha256(envelope) };
     this.host.setMetadata({
       hostname: "box",
+      "interfaces/private/0/ipv4/address": this.host.vpcAddress,
+      "interfaces/private/0/ipv4/netmask": "255.255.255.0",
       "public-keys": this.host.text("key.pub"),
       "user-data": renderUserData({ hostKey: this.host.text("provisional"), envelope }),
     });

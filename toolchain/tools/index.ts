@@ -5,6 +5,7 @@ import { image } from "./image.ts";
 import { plugins } from "./plugins.ts";
 import { pulumi } from "./pulumi.ts";
 import { serverWheels } from "./server-wheels.ts";
+import { sshAudit } from "./ssh-audit.ts";
 import { versitygw } from "./versitygw.ts";
 import { wheels } from "./wheels.ts";
 
@@ -20,9 +21,11 @@ export const allTools: readonly Tool[] = [
   serverWheels,
   debianPackagesToTest,
   ansibleLint,
+  sshAudit,
 ];
 
-const onlyInTests: readonly Tool[] = [debianPackagesToTest, ansibleLint];
+const onlyInAudit: readonly Tool[] = [sshAudit];
+const onlyInTests: readonly Tool[] = [debianPackagesToTest, ansibleLint, ...onlyInAudit];
 
 /** What plain Pulumi commands need. */
 export const toDeploy: readonly string[] = [debianPackages, pulumi, ...plugins, ansible, wheels].map(
@@ -31,4 +34,8 @@ export const toDeploy: readonly string[] = [debianPackages, pulumi, ...plugins, 
 /** What `npm run up` needs. */
 export const toRun: readonly string[] = allTools.filter((tool) => !onlyInTests.includes(tool)).map((tool) => tool.name);
 /** What `npm test` needs. */
-export const toTest: readonly string[] = allTools.map((tool) => tool.name);
+export const toTest: readonly string[] = allTools
+  .filter((tool) => !onlyInAudit.includes(tool))
+  .map((tool) => tool.name);
+/** What `npm run audit` needs. */
+export const toAudit: readonly string[] = [...toRun, ...onlyInAudit.map((tool) => tool.name)];
