@@ -3,7 +3,7 @@ import { parse } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { unknownSurroundings } from "../lib/manifest.ts";
 import type { SiteFile } from "../lib/site-file.ts";
-import { siteSecrets } from "../lib/site-secrets.ts";
+import { siteSecrets, unsetSecrets } from "../lib/site-secrets.ts";
 import { checkSites } from "../lib/sites.ts";
 import { readIfThere } from "../toolchain/files.ts";
 import { say } from "../toolchain/progress.ts";
@@ -32,11 +32,13 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
   const read = await withConfig(project, config, !hasPlainText(secrets), async () =>
     (await import("../settings.ts")).readSettings(),
   );
-  const { folders, server, techEmail, dns, spaces, allowedCommands, archiveLimits } = read;
+  const { folders, server, techEmail, tls, dns, spaces, allowedCommands, archiveLimits } = read;
   const surroundings = unknownSurroundings({
     serverName: server.name,
     techEmail,
     manageDns: dns.manage,
+    acmeServer: tls.acmeServer,
+    tls: tls.enabled,
     s3Endpoint: spaces.endpoint,
   });
   const sites = await checkSites({
@@ -50,6 +52,7 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
   });
   const found = sites.map(({ site }) => site);
   siteSecrets(found, read.secrets);
+  for (const line of unsetSecrets(found, read.secrets)) say(`warning: ${line}`);
   return found;
 }
 
