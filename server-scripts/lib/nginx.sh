@@ -28,7 +28,11 @@ as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
 # nginx's words when it is refused. Nothing happens when nginx runs with the very same, or was asked about it already.
 check_nginx() {
   check_text=$(check_text "$1" "$2")
-  if [ "$check_text" = "${checked_text-}" ] || [ "$check_text" = "$(check_text "$1" "$SITES/$1/current")" ]; then return 0; fi
+  if [ "$check_text" = "${checked_text-}" ]; then return 0; fi
+  if [ "$check_text" = "$(check_text "$1" "$SITES/$1/current")" ]; then
+    checked_text=$check_text
+    return 0
+  fi
   check_conf=$NGINX_RUN/check.$1.conf
   {
     for check_site in "$SITES"/*; do
