@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { Provider } from "@pulumi/digitalocean/provider.js";
 import * as pulumi from "@pulumi/pulumi";
 import { AdminKey } from "./components/admin-key.ts";
@@ -8,16 +8,18 @@ import { Image } from "./components/image.ts";
 import { Network } from "./components/network.ts";
 import { Project } from "./components/project.ts";
 import { keepEverythingSecret } from "./components/secrecy.ts";
-import { Server } from "./components/server.ts";
+import { Server, serverPython } from "./components/server.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
 import { closeFolder } from "./lib/close-folder.ts";
+import { reasonOfUp } from "./lib/last-deploy.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
 import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
 import { checkSites } from "./lib/sites.ts";
+import { configurationDigest, factsFormat, factsOf, type StackFacts } from "./lib/stack-facts.ts";
 import { UserError } from "./lib/user-error.ts";
 import { carriedDigest } from "./lib/wheels.ts";
 import { readSettings } from "./settings.ts";
@@ -26,7 +28,7 @@ shortenFollowUpErrors();
 // Pulumi's own files are for its user alone; what a site's build makes is made as people know it.
 process.umask(0o022);
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, scripts, wheels } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, scripts, wheels, files } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -107,9 +109,9 @@ const surroundings = pulumi
       subnet,
     };
   });
-for (const { site, release } of sites) {
+for (const { site, release, reason } of sites) {
   const { fetchWheels } = settings;
-  new Site(`site-${site.slug}`, { site, release, surroundings, storage, server, fetchWheels }, opts);
+  new Site(`site-${site.slug}`, { site, release, reason, surroundings, storage, server, fetchWheels }, opts);
 }
 
 const names = [serverSettings.name, ...sites.flatMap(({ site }) => site.domains)];
@@ -138,6 +140,14 @@ export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
+/** What `npx chillbox deploy` has to know. */
+export const facts = pulumi.secret(
+  pulumi
+    .all([storage.buckets, surroundings, server.droplet.id, serverPython(server.enrolled)])
+    .apply(([buckets, around, droplet, python]): StackFacts => {
+      return { ...files, buckets, surroundings: around, server: droplet, python };
+    }),
+);
 
 async function prepare() {
   checkPassphraseSource(process.env, pulumi.getStack());
@@ -150,7 +160,7 @@ async function prepare() {
     manageDns: settings.dns.manage,
     s3Endpoint: settings.spaces.endpoint,
   };
-  const sites = await checkSites({
+  const checked = await checkSites({
     folder: settings.folders.sites,
     artifactsFolder: artifacts,
     surroundings: unknownSurroundings(known),
@@ -161,5 +171,19 @@ async function prepare() {
   });
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
-  return { settings, known, sites, scripts, wheels };
+  const configuration = await configurationDigest(project, settings.stack);
+  const files = {
+    format: factsFormat,
+    inputs: { configuration, "server scripts": scripts.sha256, "Python packages": wheels },
+    fetchWheels: settings.fetchWheels,
+    archiveLimits: settings.archiveLimits,
+    sitesFolder: relative(project, settings.folders.sites),
+    sites: Object.fromEntries(checked.map(({ site, ports }) => [site.slug, factsOf(site, ports)])),
+  } as const;
+  const sites = await Promise.all(
+    checked.map(async (each) => {
+      return { ...each, reason: await reasonOfUp(home, settings.stack, each.site.slug) };
+    }),
+  );
+  return { settings, known, sites, scripts, wheels, files };
 }

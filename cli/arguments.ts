@@ -5,11 +5,18 @@ export function stackOption(): Option {
   return new Option("--stack <name>", "the stack whose server is meant").default("local");
 }
 
+const readSlug = matching(/^[a-z][a-z0-9-]{0,30}$/, "give a site's slug, such as hello");
+
 /** The argument SLUG. What is checked here needs no quotes on the server. */
 export function slugArgument(): Argument {
-  return new Argument("<slug>", "the site").argParser(
-    matching(/^[a-z][a-z0-9-]{0,30}$/, "give a site's slug, such as hello"),
-  );
+  return new Argument("<slug>", "the site").argParser(readSlug);
+}
+
+/** One or more slugs, each once. */
+export function slugsArgument(): Argument {
+  return new Argument("<slugs...>", "the sites").argParser((text: string, before: string[] = []) => [
+    ...new Set([...before, readSlug(text)]),
+  ]);
 }
 
 /** A parser that refuses what does not match. */

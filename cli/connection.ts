@@ -1,10 +1,8 @@
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
-import { localCloudSettings } from "../lib/local-cloud-settings.ts";
-import { checkPassphraseSource } from "../lib/passphrase.ts";
 import { UserError } from "../lib/user-error.ts";
-import { lookForTools } from "../toolchain/setup.ts";
-import { askPulumi, checkPassphrase, preparePulumi, stackExists, stack as stackOfLocalCloud } from "./pulumi.ts";
+import { stack as stackOfLocalCloud } from "./pulumi.ts";
+import { readOutputs } from "./stack-outputs.ts";
 
 /** How the admin user reaches a stack's server: the stack's output `connection`. */
 export interface Connection {
@@ -42,33 +40,7 @@ const CONNECT_LIMIT = 10_000;
  * @throws UserError when the stack has no server or the server does not let us in
  */
 export async function openServer(stack: string = stackOfLocalCloud): Promise<Client> {
-  return connect(await readConnection(stack));
-}
-
-async function readConnection(stack: string): Promise<Connection> {
-  const settings = localCloudSettings();
-  const isLocal = stack === stackOfLocalCloud;
-  if (isLocal) {
-    if (!stackExists(settings)) throw new UserError(`There is no stack ${stack} yet: \`npm run up\` makes it.`);
-    checkPassphrase(settings);
-  }
-  const pulumi = preparePulumi(settings, await lookForTools({ needs: ["pulumi"], settings }));
-  const environment = isLocal ? pulumi.environment : { ...pulumi.environment, ...ownPassphrase(stack) };
-  const words = ["stack", "output", "--stack", stack, "--show-secrets", "--json", "--non-interactive"];
-  const outputs = JSON.parse(await askPulumi({ ...pulumi, environment }, words)) as { connection?: Connection };
-  if (!outputs.connection?.hostKey) {
-    throw new UserError(`Stack ${stack} has no server: ${isLocal ? "`npm run up`" : "`pulumi up`"} makes it.`);
-  }
-  return outputs.connection;
-}
-
-/** Another stack's passphrase file or backend is the person's own matter. @throws UserError when others can read the passphrase */
-function ownPassphrase(stack: string): Record<string, string> {
-  checkPassphraseSource(process.env, stack);
-  const names = ["PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_ACCESS_TOKEN"];
-  const own = names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
-  // Without a file of the person's own, the local stack's must not be tried.
-  return { PULUMI_CONFIG_PASSPHRASE_FILE: "", ...Object.fromEntries(own) };
+  return connect((await readOutputs(stack)).connection);
 }
 
 /**

@@ -17,6 +17,7 @@ import {
 } from "./pulumi.ts";
 import { removeSecrets } from "./stack-config.ts";
 import { aloneWithStack } from "./stack-lock.ts";
+import { forgetStackOutputs } from "./stack-outputs.ts";
 
 /**
  * Removes everything of stack `local` and stops the local cloud. Tools and the image stay in the cache.
@@ -31,6 +32,7 @@ export async function takeDown(options: { yes: boolean; force: boolean }): Promi
   await aloneWithStack(settings, "npm run down", () =>
     options.force ? throwAway(settings) : takeApart(settings, options.yes),
   );
+  await forgetStackOutputs(settings, stack);
 }
 
 async function takeApart(settings: LocalCloudSettings, yes: boolean): Promise<void> {

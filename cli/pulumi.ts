@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { execa } from "execa";
 import { closeFolder } from "../lib/close-folder.ts";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { checkPassphraseFile, explainPassphrase } from "../lib/passphrase.ts";
@@ -34,8 +33,9 @@ export function preparePulumi(settings: LocalCloudSettings, tools: Tools): Pulum
   };
 }
 
-function stateFile(settings: LocalCloudSettings): string {
-  return join(settings.repository, "state/.pulumi/stacks/chillbox", `${stack}.json`);
+/** Where Pulumi keeps the state of a stack, with the backend that Pulumi.yaml names. */
+export function stateFile(settings: LocalCloudSettings, name = stack): string {
+  return join(settings.repository, "state/.pulumi/stacks/chillbox", `${name}.json`);
 }
 
 /** Whether stack `local` exists: whether its state is there. */
@@ -98,6 +98,7 @@ interface State {
  * @throws UserError when it fails; it has said why by then.
  */
 export async function runPulumi(pulumi: Pulumi, args: readonly string[], wayOut: string): Promise<void> {
+  const { execa } = await import("execa");
   const child = privately(pulumi.settings, () =>
     execa(pulumi.path, args, {
       cwd: pulumi.settings.repository,
@@ -132,6 +133,7 @@ class PassphraseError extends UserError {}
  * @throws UserError with what it said when it fails
  */
 export async function askPulumi(pulumi: Pulumi, args: readonly string[], input?: string): Promise<string> {
+  const { execa } = await import("execa");
   const result = await privately(pulumi.settings, () =>
     execa(pulumi.path, args, {
       cwd: pulumi.settings.repository,

@@ -13,29 +13,31 @@ interface StackLock extends LockHolder {
 }
 
 /**
- * Does something with stack `local` and its local cloud while no other command of this copy, and no Pulumi, changes them. The lock ends with
+ * Does something with a stack (and the local cloud, if it is `local`) while no other command of this copy, and no Pulumi, changes it. The lock ends with
  * this process, however that ends; a lock of Pulumi's whose process is no more is removed.
  * @param command what holds the lock, for people
+ * @param name the stack
  * @throws UserError that says who is at work and since when, and what to do
  */
 export async function aloneWithStack<T>(
   settings: LocalCloudSettings,
   command: string,
   action: () => Promise<T>,
+  name = stack,
 ): Promise<T> {
-  const file = join(settings.home, "stack.lock");
+  const file = join(settings.home, name === stack ? "stack.lock" : `stack-${name}.lock`);
   const holder = { command, pid: process.pid, username: userInfo().username, hostname: hostname() };
   const doAlone = async () => {
     // Into the file that is locked, not over it: another file would be another lock.
     await writeFile(file, JSON.stringify({ ...holder, timestamp: new Date().toISOString() }));
-    await removeDeadLocks(settings.repository, stack);
+    await removeDeadLocks(settings.repository, name);
     return action();
   };
   return withLock(
     file,
     () => {},
     doAlone,
-    async () => new UserError(busyText(await readHolder(file))),
+    async () => new UserError(busyText(name, await readHolder(file))),
   );
 }
 
@@ -49,7 +51,7 @@ async function readHolder(file: string): Promise<StackLock | undefined> {
   }
 }
 
-function busyText(lock: StackLock | undefined): string {
+function busyText(name: string, lock: StackLock | undefined): string {
   const who = lock ? `\`${lock.command}\` (${holderText(lock)})` : "another command";
-  return `Stack ${stack} is being changed by ${who}. Wait until it has ended, then run the same command again.`;
+  return `Stack ${name} is being changed by ${who}. Wait until it has ended, then run the same command again.`;
 }

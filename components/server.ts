@@ -46,15 +46,13 @@ export interface ServerArgs {
 interface Enrolled extends ServerPython {
   /** Its own host key, made on it: one line. */
   readonly hostKey: string;
-  /** PEM: what its secrets are encrypted to. */
-  readonly publicKey: string;
   readonly openssl: string;
 }
 
 /**
  * The droplet and its bootstrap, in two runs over ssh.
  *
- * 1. `enrol`, as root, knows the host by its provisional key, opens the envelope, runs the first-boot script; the server makes its own keys.
+ * 1. `enrol`, as root, knows the host by its provisional key, opens the envelope, runs the first-boot script; the server makes its own host key.
  * 2. `configure`, as the admin user, retires the provisional key and root's login, then installs the server scripts. It alone is repeated,
  *    whenever the scripts or its settings change.
  *

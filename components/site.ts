@@ -1,11 +1,9 @@
 import * as remote from "@pulumi/command/remote/index.js";
 import * as pulumi from "@pulumi/pulumi";
 import { buildManifest, type SiteSurroundings } from "../lib/manifest.ts";
-import { immutablePrefix, versionMarkerKey } from "../lib/names.ts";
 import type { Release } from "../lib/release.ts";
-import { pipServices } from "../lib/service-wheels.ts";
 import type { SiteFile } from "../lib/site-file.ts";
-import type { Artifact } from "../local-commands/put-artifact.ts";
+import { asPut, type Uploaded, uploadOf } from "../lib/upload.ts";
 import { type LocalScript, localScript } from "./local-script.ts";
 import { type Server, serverPython } from "./server.ts";
 import type { Storage } from "./storage.ts";
@@ -14,6 +12,8 @@ export interface SiteArgs {
   readonly site: SiteFile;
   /** Built and checked. */
   readonly release: Release;
+  /** For the log of deploys. */
+  readonly reason: string;
   readonly surroundings: pulumi.Input<SiteSurroundings>;
   readonly storage: Storage;
   readonly server: Server;
@@ -28,85 +28,33 @@ export interface SiteArgs {
 export class Site extends pulumi.ComponentResource {
   constructor(name: string, args: SiteArgs, opts?: pulumi.ComponentResourceOptions) {
     super("chillbox:index:Site", name, {}, opts);
-    const artifact = this.#uploadArtifact(name, args);
-    this.#install(name, args, artifact, [artifact.command, this.#uploadImmutable(name, args)]);
+    this.#install(name, args, this.#upload(name, args));
     this.registerOutputs({ version: pulumi.secret(args.release.version) });
   }
 
   /** Nothing is put before it is proven that the server can install it; what that takes only the enrolled server tells. */
-  #uploadArtifact(name: string, args: SiteArgs): LocalScript<{ artifact: Artifact }> {
-    const { site, release, storage, server, fetchWheels } = args;
-    const bucket = storage.artifactBucket;
-    const services = pipServices([...site.services, ...site.workers]);
-    const python = services.length > 0 ? { services, server: serverPython(server.enrolled), fetchWheels } : undefined;
+  #upload(name: string, { site, release, storage, server, fetchWheels }: SiteArgs): LocalScript<Uploaded> {
+    const upload = serverPython(server.enrolled).apply((python) => uploadOf(site, release, { python, fetchWheels }));
     return localScript(
-      `${name}-artifact`,
+      `${name}-upload`,
       {
-        create: ["local-commands/put-artifact.ts"],
-        delete: ["local-commands/remove-objects.ts"],
-        input: {
-          spaces: storage.uploads(bucket.name),
-          slug: site.slug,
-          version: release.version,
-          artifact: {
-            path: release.artifactPath,
-            sha256: release.artifactSha256,
-            size: release.artifactSize,
-            digest: release.artifactDigest,
-          },
-          ...(python ? { python } : {}),
-          prefixes: [`sites/${site.slug}/`],
-        },
+        create: ["local-commands/put-release.ts"],
+        delete: ["local-commands/remove-release.ts"],
+        input: { buckets: storage.buckets, upload },
         showsProgress: fetchWheels,
       },
-      { parent: this, ...storage.deletedWith(bucket) },
+      { parent: this, ...storage.deletedWith(storage.artifactBucket) },
     );
   }
 
-  #uploadImmutable(name: string, { site, release, storage }: SiteArgs): pulumi.Resource {
-    const bucket = storage.immutableBucket;
-    const trees = release.immutable.map(({ service, hash, folder, digest }) => {
-      return { folder, digest, prefix: immutablePrefix(site.slug, service, hash) };
-    });
-    return localScript(
-      `${name}-immutable`,
-      {
-        create: ["local-commands/put-tree.ts"],
-        delete: ["local-commands/remove-objects.ts"],
-        input: {
-          spaces: storage.uploads(bucket.name),
-          trees,
-          marker: { key: versionMarkerKey(site.slug, release.version), text: `${release.version}\n` },
-          prefixes: [`${site.slug}/`],
-        },
-      },
-      { parent: this, ...storage.deletedWith(bucket) },
-    ).command;
-  }
-
-  #install(name: string, args: SiteArgs, put: LocalScript<{ artifact: Artifact }>, uploads: pulumi.Resource[]): void {
-    const { site, release, server } = args;
-    // Who deploys is asked when the release changes, not at each run: the name of a laptop may change, and that is no change of a site.
-    const deployer = localScript<{ by: string }>(
-      `${name}-deployer`,
-      {
-        create: ["local-commands/name-deployer.ts"],
-        input: { version: release.version, digest: release.artifactDigest },
-      },
-      { parent: this },
-    );
+  #install(name: string, args: SiteArgs, upload: LocalScript<Uploaded>): void {
+    const { site, reason, server } = args;
     const manifest = pulumi
-      .all([args.surroundings, server.droplet.id, deployer.result, put.result])
-      .apply(([surroundings, dropletId, { by }, { artifact }]) =>
-        buildManifest({
-          site,
-          release: asPut(release, artifact),
-          surroundings,
-          server: dropletId,
-          by,
-          reason: "pulumi up",
-        }),
-      );
+      .all([args.surroundings, server.droplet.id, upload.result])
+      .apply(([surroundings, droplet, { artifact, by }]) => {
+        const release = asPut(args.release, artifact);
+        return buildManifest({ site, release, surroundings, server: droplet, by, reason });
+      });
     new remote.Command(
       `${name}-install`,
       {
@@ -118,11 +66,7 @@ export class Site extends pulumi.ComponentResource {
         addPreviousOutputInEnv: false,
         // No triggers: they would run the old delete after the new create.
       },
-      { parent: this, dependsOn: [server.configured, ...uploads], deletedWith: server.droplet },
+      { parent: this, dependsOn: [server.configured, upload.command], deletedWith: server.droplet },
     );
   }
-}
-
-function asPut(release: Release, { sha256, size, digest }: Artifact): Release {
-  return { ...release, artifactSha256: sha256, artifactSize: size, artifactDigest: digest };
 }

@@ -2,6 +2,7 @@ import { SpacesBucket } from "@pulumi/digitalocean/spacesBucket.js";
 import { SpacesKey } from "@pulumi/digitalocean/spacesKey.js";
 import * as pulumi from "@pulumi/pulumi";
 import { bucketNames } from "../lib/names.ts";
+import type { Buckets } from "../lib/upload.ts";
 import type { SpacesTarget } from "../local-commands/spaces.ts";
 import { localScript } from "./local-script.ts";
 
@@ -36,6 +37,8 @@ export class Storage extends pulumi.ComponentResource {
   readonly serverKey: SpacesCredentials;
   /** For uploads from the laptop, with the bucket still to be named. */
   readonly uploads: (bucket: pulumi.Output<string>) => pulumi.Output<SpacesTarget>;
+  /** The same for both buckets. */
+  readonly buckets: pulumi.Output<Buckets>;
   /** Set where the buckets go with all that is in them: then nobody needs to remove files one by one. */
   readonly deletedWith: (bucket: SpacesBucket) => { deletedWith?: SpacesBucket };
 
@@ -75,6 +78,13 @@ export class Storage extends pulumi.ComponentResource {
     this.uploads = (bucketName) =>
       pulumi.output({ endpoint: args.endpoint, region: args.region, bucket: bucketName, ...uploadKey });
     this.deletedWith = (ofBucket) => (args.forceDestroy ? { deletedWith: ofBucket } : {});
+    this.buckets = pulumi.output({
+      endpoint: args.endpoint,
+      region: args.region,
+      artifactBucket: this.artifactBucket.name,
+      immutableBucket: this.immutableBucket.name,
+      ...uploadKey,
+    });
     this.registerOutputs({
       immutableBucket: pulumi.secret(this.immutableBucket.name),
       artifactBucket: pulumi.secret(this.artifactBucket.name),

@@ -31,7 +31,7 @@ export function childEnvironment(environment: NodeJS.ProcessEnv = process.env): 
 /**
  * The command line with which the `command` plugin starts one of chillbox's scripts, in the program's folder. `run.sh` clears the
  * environment, because the plugin's may hold secrets; it is a script of its own because a failed command is shown whole.
- * @param script path relative to the repository, such as `local-commands/put-artifact.ts`
+ * @param script path relative to the repository, such as `local-commands/put-release.ts`
  * @param words arguments: plain words of `[A-Za-z0-9._/-]`, because no secret and no name chosen by people belongs here
  */
 export function localCommandLine(script: string, ...words: string[]): string {

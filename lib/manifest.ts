@@ -145,15 +145,21 @@ export function buildManifest({ site, release, surroundings, server, by, reason 
   };
 }
 
+/** A service and the loopback port that it has. */
+export interface ServicePort {
+  readonly name: string;
+  readonly port: number;
+}
+
 /**
  * Refuses two services on one port: loopback ports belong to the whole server.
  * @throws UserError naming both
  */
-export function checkPorts(sites: readonly { slug: string; services: readonly ManifestService[] }[]): void {
+export function checkPorts(sites: readonly { slug: string; ports: readonly ServicePort[] }[]): void {
   const owners = new Map<number, string>();
   const problems: string[] = [];
-  for (const { slug, services } of sites) {
-    for (const { name, port } of withPort(services)) {
+  for (const { slug, ports } of sites) {
+    for (const { name, port } of ports) {
       const owner = owners.get(port);
       if (owner !== undefined)
         problems.push(`"${owner}" and "${slug} ${name}" both have port ${port}. Give one of them another PORT.`);
@@ -164,7 +170,7 @@ export function checkPorts(sites: readonly { slug: string; services: readonly Ma
 }
 
 /** Those that listen, and frozen ones that could: templates may fall back to the port on which chill would serve its pages. */
-function withPort(services: readonly ManifestService[]): { name: string; port: number }[] {
+export function portsOf(services: readonly ManifestService[]): ServicePort[] {
   return services.flatMap((service) => {
     const port = "port" in service ? service.port : Number(service.environment.CHILL_PORT);
     return service.lang !== "python-worker" && port > 0 ? [{ name: service.name, port }] : [];
@@ -184,7 +190,7 @@ function renderNginx(
   const own = {
     slug: site.slug,
     domains: [site.serverName, ...site.domains].map((domain) => domain.toLowerCase()),
-    ports: withPort(services).map(({ port }) => port),
+    ports: portsOf(services).map(({ port }) => port),
     bucketHosts: [new URL(s3Endpoint).host, immutableBucketHost],
   };
   const adopted = adoptNginx(nginx, own);

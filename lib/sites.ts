@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { ArchiveLimits } from "./archive.ts";
-import { checkPorts, renderSite, type SiteSurroundings } from "./manifest.ts";
+import { checkPorts, portsOf, renderSite, type ServicePort, type SiteSurroundings } from "./manifest.ts";
 import { buildRelease, type Release } from "./release.ts";
 import { type AllowedCommands, checkAllowed } from "./site-commands.ts";
 import { readSiteFiles, rememberChecked, type SiteFile } from "./site-file.ts";
@@ -11,6 +11,7 @@ export interface CheckedSite {
   /** With the values that its commands gave. */
   readonly site: SiteFile;
   readonly release: Release;
+  readonly ports: readonly ServicePort[];
 }
 
 export interface CheckSitesOptions {
@@ -26,6 +27,14 @@ export interface CheckSitesOptions {
   readonly allowedCommands?: AllowedCommands;
   /** Most that each archive of a release may hold. */
   readonly limits?: ArchiveLimits;
+  /** Builds and checks these sites alone, beside others as they are on the server; default: all. */
+  readonly only?: { readonly sites: readonly SiteFile[]; readonly others: readonly OtherSite[] };
+}
+
+/** A site of the same server. */
+export interface OtherSite {
+  readonly slug: string;
+  readonly ports: readonly ServicePort[];
 }
 
 /**
@@ -33,26 +42,29 @@ export interface CheckSitesOptions {
  * @throws UserError
  */
 export async function checkSites(options: CheckSitesOptions): Promise<CheckedSite[]> {
-  const checkedFolder = join(options.artifactsFolder, ".checked");
+  const { artifactsFolder, log, limits, only } = options;
+  const checkedFolder = checkedFolderOf(artifactsFolder);
   const checked: CheckedSite[] = [];
-  const rendered = [];
-  const sites = await readSiteFiles(options.folder, { checkedFolder });
+  const sites = only?.sites ?? (await readSiteFiles(options.folder, { checkedFolder }));
   checkOwnName(sites, options.surroundings.serverName);
   checkAllowed(sites, options.allowedCommands ?? {}, options.stack ?? "local");
-  const { artifactsFolder, log, limits } = options;
   for (const read of sites) {
     for (const warning of read.warnings) log(`warning: ${warning}`);
     const release = await buildRelease(read, { artifactsFolder, log, ...(limits ? { limits } : {}) });
     const site = { ...read, env: release.env };
-    rendered.push({ slug: site.slug, services: renderSite(site, release, options.surroundings).services });
-    checked.push({ site, release });
+    checked.push({ site, release, ports: portsOf(renderSite(site, release, options.surroundings).services) });
   }
-  checkPorts(rendered);
+  checkPorts([...(only?.others ?? []), ...checked.map(({ site, ports }) => ({ slug: site.slug, ports }))]);
   await rememberChecked(
     checked.map(({ site }) => site),
     checkedFolder,
   );
   return checked;
+}
+
+/** Where it is noted which site files fit the schema. */
+export function checkedFolderOf(artifactsFolder: string): string {
+  return join(artifactsFolder, ".checked");
 }
 
 /** Chillbox's own host answers under its name, so that a site with that domain would never be seen. */

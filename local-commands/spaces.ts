@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
   HeadObjectCommand,
@@ -26,13 +27,12 @@ export interface SpacesTarget {
   readonly secretKey: string;
 }
 
-export interface StoredObject {
+/** What an object is to be: a file of the laptop, or a text. */
+export type StoredObject = {
   readonly key: string;
-  /** Path of the file on the laptop. */
-  readonly path: string;
   readonly acl: "private" | "public-read";
   readonly cacheControl?: string;
-}
+} & ({ readonly path: string } | { readonly text: string });
 
 const parallel = 8;
 
@@ -44,7 +44,10 @@ const silence = { trace: nothing, debug: nothing, info: nothing, warn: nothing, 
  * An S3 client for a bucket. `HTTP_PROXY` counts for plain-http endpoints: only the local cloud has one, under a name that
  * nothing but its proxy knows.
  */
-export function openSpaces(target: SpacesTarget, environment: NodeJS.ProcessEnv = process.env): S3Client {
+export function openSpaces(
+  target: Omit<SpacesTarget, "bucket">,
+  environment: NodeJS.ProcessEnv = process.env,
+): S3Client {
   const proxy = target.endpoint.startsWith("http:") ? environment.HTTP_PROXY : undefined;
   return new S3Client({
     endpoint: target.endpoint,
@@ -82,8 +85,7 @@ function explain(error: unknown, what: string): Error {
 }
 
 async function putObject(client: S3Client, bucket: string, object: StoredObject): Promise<boolean> {
-  const md5 = await hashMd5(object.path);
-  const { size } = await stat(object.path);
+  const { md5, size, open } = await contentOf(object);
   if (await isThere(client, bucket, object.key, md5.toString("hex"), size)) return false;
   await pRetry(
     async () => {
@@ -92,7 +94,7 @@ async function putObject(client: S3Client, bucket: string, object: StoredObject)
           Bucket: bucket,
           Key: object.key,
           // A new stream for each try: a retry cannot read a spent one again.
-          Body: createReadStream(object.path),
+          Body: open(),
           ContentLength: size,
           ContentMD5: md5.toString("base64"),
           ContentType: contentType(object.key),
@@ -162,8 +164,13 @@ function isTransient(error: unknown): boolean {
   return status === undefined || status === 429 || status >= 500;
 }
 
-async function hashMd5(path: string): Promise<Buffer> {
+async function contentOf(object: StoredObject): Promise<{ md5: Buffer; size: number; open: () => Readable | Buffer }> {
   const hash = createHash("md5");
+  if ("text" in object) {
+    const bytes = Buffer.from(object.text);
+    return { md5: hash.update(bytes).digest(), size: bytes.length, open: () => bytes };
+  }
+  const { path } = object;
   for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest();
+  return { md5: hash.digest(), size: (await stat(path)).size, open: () => createReadStream(path) };
 }

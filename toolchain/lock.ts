@@ -1,6 +1,6 @@
+import { spawn } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { execa } from "execa";
 import type { Report } from "./tool.ts";
 
 /** What `flock` ends with when another process holds the lock; none of its own exit codes. */
@@ -24,15 +24,20 @@ export async function withLock<T>(
   const patience = refuse ? ["--wait", "1", "--conflict-exit-code", String(CONFLICT)] : [];
   const command = [...patience, file, "sh", "-c", "echo held; cat"];
   // Detached, because ^C at the terminal is not the end of an action that finishes its work first.
-  const holder = execa("flock", command, { stdin: "pipe", reject: false, buffer: false, detached: true });
+  const holder = spawn("flock", command, { stdio: ["pipe", "pipe", "inherit"], detached: true });
+  const ended = new Promise<number | Error | null>((resolve) => {
+    holder.once("error", resolve).once("close", resolve);
+  });
+  // Its end is told by its exit code.
+  holder.stdin.on("error", () => {});
   const waiting = setTimeout(() => report(`waiting for another set-up that holds ${file}`), 1000);
   try {
     await new Promise<void>((resolve, reject) => {
       holder.stdout.once("data", () => resolve());
-      holder
-        .then(async ({ exitCode, shortMessage }) => {
-          if (refuse && exitCode === CONFLICT) throw await refuse();
-          throw new Error(`flock ${file}: ${shortMessage ?? "ended"}`);
+      ended
+        .then(async (outcome) => {
+          if (refuse && outcome === CONFLICT) throw await refuse();
+          throw new Error(`flock ${file}: ${outcome instanceof Error ? outcome.message : `ended with ${outcome}`}`);
         })
         .catch(reject);
     });
@@ -41,6 +46,6 @@ export async function withLock<T>(
   } finally {
     clearTimeout(waiting);
     holder.stdin.end();
-    await holder;
+    await ended;
   }
 }

@@ -129,14 +129,15 @@ give_way() {
   echo 19 2>/dev/null >"/proc/$$/autogroup" || true
 }
 
-# A private folder on tmpfs that goes away with the script; those of scripts that were killed go, too.
+# A private folder on tmpfs, in $WORK_IN or $RUN, that goes away with the script; those of scripts that were killed go, too.
 make_work() {
-  [ -d "$RUN" ] || mkdir -p "$RUN"
-  for make_work_old in "$RUN"/work.*; do
-    make_work_pid=${make_work_old#"$RUN/work."}
+  make_work_in=${WORK_IN-$RUN}
+  [ -d "$make_work_in" ] || mkdir -p "$make_work_in"
+  for make_work_old in "$make_work_in"/work.*; do
+    make_work_pid=${make_work_old#"$make_work_in/work."}
     if [ -e "$make_work_old" ] && [ ! -d "/proc/${make_work_pid%%.*}" ]; then rm -rf "$make_work_old"; fi
   done
-  WORK=$(mktemp -d "$RUN/work.$$.XXXXXX")
+  WORK=$(mktemp -d "$make_work_in/work.$$.XXXXXX")
   trap 'rm -rf "$WORK"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP

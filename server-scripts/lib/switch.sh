@@ -73,15 +73,17 @@ start_candidates() {
   for group in first overlapping exclusive awaited; do start_group "$group"; done
 }
 
-start_group() {
-  candidates=$(units_of "$target" "$1")
+start_group() { start_units "$1" "$(units_of "$target" "$1")"; }
+
+# start_units GROUP UNITS
+start_units() {
   [ "$1" = overlapping ] || stop_predecessors "$1"
-  for unit in $candidates; do
+  for unit in $2; do
     listen_for "$slug" "$release" "$unit" || discard
     copy_unit "$slug" "$release" "$unit" trial
     link_service "$(running_name "$slug" "$release" "$unit")"
   done
-  for unit in $candidates; do
+  for unit in $2; do
     wait_ready "$(running_name "$slug" "$release" "$unit")" || refuse_unit "$unit"
   done
 }

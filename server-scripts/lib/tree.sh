@@ -1,12 +1,15 @@
 # shellcheck shell=sh
 # The tree of supervised services: one s6-svscan over $RUN/scan; the service folders themselves are copies in $RUN/services.
-# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance> (a slug has no dot or plus, so none can be another's). What a unit is
+# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance>[_<mark of its secrets>] (a slug has no dot or plus, so none can be another's). What a unit is
 # tells manifest/unit.py.
 # shellcheck disable=SC2154  # RUN, SITES, SCRIPTS come from chillbox.sh
 
 TREE=$RUN/scan
 SERVICES=$RUN/services
 HOLDER=$RUN/fdholder/socket
+# What is open of sites' secrets, and what was open before, while new ones are tried.
+SECRETS=$ROOT/run/tmp/chillbox_secrets
+SECRETS_UNDO=$ROOT/run/tmp/chillbox_undo
 READY_MS=30000
 DRAIN_MS=45000
 
@@ -118,8 +121,29 @@ all_units_of() {
   done
 }
 
-# lacks_secrets FOLDER: whether a unit of a release waits for secrets that are not on the server. It is not started, and nobody misses it.
-lacks_secrets() { [ -e "$1/data/secrets" ] && [ ! -e "$ROOT$(cat "$1/data/secrets")" ]; }
+# lacks_secrets FOLDER: whether a unit of a release waits for secrets that are not open on this server. It is not started, and nobody
+# misses it.
+lacks_secrets() { [ -e "$1/data/secrets" ] && [ -z "$(secrets_mark "$1")" ]; }
+
+# secrets_mark FOLDER: of the secrets file that a unit of a release reads: another file has another mark. Nothing without one. It tells
+# nothing of the content.
+secrets_mark() {
+  [ -e "$1/data/secrets" ] || return 0
+  read -r secrets_mark_path <"$1/data/secrets"
+  stat -c '_%Y-%i' "$ROOT$secrets_mark_path" 2>/dev/null || true
+}
+
+# undo_secrets SLUG: new secrets whose services did not get ready with them, or whose command was killed before it knew, make way for those
+# from before: their very files, so that what runs with them goes on. An empty folder stands for none.
+undo_secrets() {
+  [ -d "$SECRETS_UNDO/$1" ] || return 0
+  for undo_path in "$SECRETS_UNDO/$1"/*; do
+    undo_name=${undo_path##*/}
+    undo_file=$SECRETS/$1/${undo_name%%:*}/${undo_name#*:}
+    if [ -d "$undo_path" ]; then rm -f "$undo_file"; elif [ -e "$undo_path" ]; then mv -T "$undo_path" "$undo_file"; fi
+  done
+  rm -rf "${SECRETS_UNDO:?}/$1"
+}
 
 # group_of FOLDER: of a unit's folder, in a release or running.
 group_of() {
@@ -137,10 +161,11 @@ group_of() {
 # names_of MANIFEST: the names of a site's services and workers, a line each. All of them have a folder and a virtual environment.
 names_of() { jq -r '.services[].name' "$1"; }
 
-# running_name SLUG RELEASE UNIT: what the running copy of a release's unit is called.
+# running_name SLUG RELEASE UNIT: what the running copy of a release's unit is called. With other secrets it is another one.
 running_name() {
-  read -r running_name_instance <"$SITES/$1/releases/$2/services/$3/data/instance"
-  echo "$1.$3@$running_name_instance"
+  running_name_folder=$SITES/$1/releases/$2/services/$3
+  read -r running_name_instance <"$running_name_folder/data/instance"
+  echo "$1.$3@$running_name_instance$(secrets_mark "$running_name_folder")"
 }
 
 # running_names SLUG RELEASE [GROUP]: those of all its units.
@@ -222,6 +247,7 @@ is_used() {
 
 # settle_site SLUG: the tree runs exactly the units of the site's current release, and nothing waits on trial.
 settle_site() {
+  undo_secrets "$1"
   settle_release=$(current_of "$1")
   settle_wanted=
   if [ -n "$settle_release" ]; then settle_wanted=$(running_names "$1" "$settle_release"); fi

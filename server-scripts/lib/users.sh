@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # The Unix users of each site: <slug>, and _<slug> for its Redis. They have ranges of their own, so that rules can name all of them and
 # nothing here ever ends or removes another.
-# shellcheck disable=SC2154,SC2034  # ROOT comes from chillbox.sh; UID_LAST is for the scripts
+# shellcheck disable=SC2154  # ROOT, SITES come from chillbox.sh; slug and site are set by whoever calls make_site
 
 UID_FIRST=2000
 UID_LAST=2999
@@ -36,3 +36,42 @@ end_processes() {
 
 # has_processes UID
 has_processes() { cat /proc/[0-9]*/status 2>/dev/null | grep -Eq "^Uid:.*[[:space:]]$1([[:space:]]|\$)"; }
+
+# The site's user and folder, whether its secrets come first or its release.
+make_site() {
+  check_names
+  make_user
+  make_dir 751 root:nginx "$SITES"
+  make_dir 711 root:root "$site"
+}
+
+# check_names: on the first install nothing else may have the names that the site will have.
+check_names() {
+  [ ! -e "$site" ] || return 0
+  for taken in "$ROOT/var/lib/$slug" "$ROOT/srv/$slug" "$ROOT/usr/local/src/$slug" "$ROOT/var/log/nginx/$slug"; do
+    [ ! -e "$taken" ] || die "the slug $slug cannot be used, because $taken belongs to something else: name the site file otherwise"
+  done
+}
+
+# A Unix user for each site.
+make_user() {
+  lock switch 120
+  id=$(awk -F : -v name="$slug" '$1 == name { print $3 }' "$ROOT/etc/passwd")
+  if [ -z "$id" ]; then
+    id=$(awk -F : -v first=$UID_FIRST -v last=$UID_LAST '{ used[$3] = 1 } END { for (i = first; i <= last; i++) if (!(i in used)) { print i; exit } }' \
+      "$ROOT/etc/passwd" "$ROOT/etc/group")
+    [ -n "$id" ] || die "all user ids from $UID_FIRST to $UID_LAST are taken"
+    # A run that was killed here left the group alone; a group of the system's (disk, shadow) opens more than a site may have.
+    group=$(awk -F : -v name="$slug" '$1 == name { print $3 }' "$ROOT/etc/group")
+    if [ -z "$group" ]; then
+      addgroup -g "$id" "$slug"
+    else
+      { [ "$group" -ge $UID_FIRST ] && [ "$group" -le $UID_LAST ]; } ||
+        die "the slug $slug is the name of a system group (id $group): name the site file otherwise"
+    fi
+    adduser -D -H -h /var/empty -s /sbin/nologin -g "chillbox site $slug" -G "$slug" -u "$id" "$slug"
+  fi
+  { [ "$id" -ge $UID_FIRST ] && [ "$id" -le $UID_LAST ]; } ||
+    die "the slug $slug is the name of a system user (id $id): name the site file otherwise"
+  unlock switch
+}

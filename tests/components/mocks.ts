@@ -25,12 +25,10 @@ const printed: Record<string, object> = {
   "make-ssh-key.ts": { privateKey: "PRIVATE KEY\n", publicKey: "ssh-ed25519 AAAApublic chillbox" },
   "make-envelope.ts": { envelope: "ZW52ZWxvcGU=", sha256: "ee", privateKey: "ENVELOPE KEY" },
   "build-image.ts": { path: "/cache/alpine.qcow2.gz", digest: "dd" },
-  "put-artifact.ts": { artifact: { sha256: "put", size: 34, digest: "tree" } },
-  "name-deployer.ts": { by: "me@laptop" },
+  "put-release.ts": { artifact: { sha256: "put", size: 34, digest: "tree" }, by: "me@laptop" },
   "put-image.ts": { at: "2026-01-01T00:00:00Z" },
   "run.ts enrol": {
     hostKey: "ssh-ed25519 AAAAfinal",
-    publicKey: "PEM",
     python: "3.13",
     platforms: ["musllinux_1_2_x86_64"],
     openssl: "3.5.8",

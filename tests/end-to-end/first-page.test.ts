@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
+import type { Status } from "../../cli/status.ts";
 import { openInBrowser } from "./browser.ts";
 import { get } from "./get.ts";
 import { listAccount } from "./list-account.ts";
@@ -207,6 +208,43 @@ describe("from a clone to a page and back", async () => {
     assert.equal(host.output.trim().split("\n").at(-1), "chillbox-local-1");
   });
 
+  it("deploys a change without Pulumi, and `up` finds nothing to restart", async () => {
+    copy.edit("sites/hello/root/index.html", "belongs to you alone", "belongs to you and me");
+    copy.write("sites/hello/VERSION", "1.1.1\n");
+    const outcome = await copy.chillbox(["deploy", "hello"]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, new RegExp(`hello 1\\.1\\.1\\+[0-9a-f]{12} is at ${page}: visitors got it after`));
+    assert.match((await get(page)).text, /belongs to you and me/);
+    assert.equal((await json(`${page}/api/`)).version, "1.1.1");
+    const again = await copy.chillbox(["deploy", "hello"]);
+    assert.match(again.output, /^hello 1\.1\.1\+\w+ is in use already/m);
+
+    const { pid } = await onServer(copy);
+    const up = await copy.chillbox(["up", "--yes"]);
+    assert.equal(up.exitCode, 0, up.output);
+    assert.deepEqual(await onServer(copy), { pid, why: "npx chillbox deploy" }, "the service went on");
+  });
+
+  it("goes back to the release before a deploy with its files", async () => {
+    copy.write("sites/hello/VERSION", "1.1.2\n");
+    assert.equal((await copy.chillbox(["deploy", "hello"])).exitCode, 0);
+    copy.write("sites/hello/VERSION", "1.1.1\n");
+    const up = await copy.chillbox(["up", "--yes"]);
+    assert.equal(up.exitCode, 0, up.output);
+    assert.equal((await json(`${page}/api/`)).version, "1.1.1");
+  });
+
+  it("refuses to deploy more than a site's own files, and says what does", async () => {
+    copy.edit("sites/hello.site.json", '["hello.test"', '["hello.test", "new.hello.test"');
+    copy.write("sites/hello/VERSION", "1.1.3\n");
+    const outcome = await copy.chillbox(["deploy", "hello"]);
+    assert.notEqual(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, /hello: domain new\.hello\.test is new\nNothing was deployed\. `npm run up` does all/);
+    assert.equal((await json(`${page}/api/`)).version, "1.1.1");
+    copy.edit("sites/hello.site.json", ', "new.hello.test"', "");
+    copy.write("sites/hello/VERSION", "1.1.1\n");
+  });
+
   it("keeps the service's data across releases", async () => {
     assert.ok(Number((await json(`${page}/api/`)).visits) > 3);
   });
@@ -320,6 +358,14 @@ async function theDroplet(copy: ProjectCopy): Promise<string> {
   const { droplets } = (await answer.json()) as { droplets: { id: number }[] };
   assert.equal(droplets.length, 1);
   return String(droplets[0]?.id);
+}
+
+/** The main process of hello's service, and why hello was last changed. */
+async function onServer(copy: ProjectCopy): Promise<{ pid: number | undefined; why: string | undefined }> {
+  const { output } = await copy.chillbox(["status", "--json"]);
+  const { sites } = JSON.parse(output.slice(output.indexOf("{"))) as Status;
+  const hello = sites.find(({ slug }) => slug === "hello");
+  return { pid: hello?.services[0]?.pid, why: hello?.lastDeploy?.why };
 }
 
 async function json(address: string): Promise<Record<string, unknown>> {

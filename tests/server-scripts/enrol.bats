@@ -11,9 +11,6 @@ prepare() {
   [ -e "$key" ] || openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$key" 2>/dev/null ||
     openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$key" 2>/dev/null
   [ -e "$BATS_FILE_TMPDIR/cert.pem" ] || openssl req -x509 -key "$key" -subj /CN=x -days 1 -out "$BATS_FILE_TMPDIR/cert.pem" 2>/dev/null
-  # The server's own RSA key is there already, for the same reason.
-  mkdir -p "$ROOT/etc/chillbox/server-key"
-  echo public >"$ROOT/etc/chillbox/server-key/public.pem"
   seal 'chillbox-envelope 1 {"purpose":"first-boot","server":"box","number":1}' 'echo ran >>"$ROOT/ran"'
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildManifest, checkPorts, type ManifestParts, renderSite } from "../../../lib/manifest.ts";
+import { buildManifest, checkPorts, type ManifestParts, portsOf, renderSite } from "../../../lib/manifest.ts";
 
 const site = {
   slug: "shop",
@@ -162,8 +162,8 @@ test("frozen chill keeps the port that a template may fall back to", () => {
   assert.throws(
     () =>
       checkPorts([
-        { slug: "a", services },
-        { slug: "b", services },
+        { slug: "a", ports: portsOf(services) },
+        { slug: "b", ports: portsOf(services) },
       ]),
     /both have port 5000/,
   );
@@ -208,8 +208,8 @@ test("two services on one port are refused", () => {
   assert.throws(
     () =>
       checkPorts([
-        { slug: "shop", services },
-        { slug: "blog", services },
+        { slug: "shop", ports: portsOf(services) },
+        { slug: "blog", ports: portsOf(services) },
       ]),
     {
       name: "UserError",

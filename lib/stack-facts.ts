@@ -1,0 +1,97 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { type ArchiveLimits, sha256 } from "./archive.ts";
+import type { ServicePort, SiteSurroundings } from "./manifest.ts";
+import type { ServerPython } from "./pip.ts";
+import type { SiteFile } from "./site-file.ts";
+import type { Buckets } from "./upload.ts";
+
+/** What `npx chillbox deploy` has to know of a stack: its output `facts`, as the last `up` left it. Secret. */
+export interface StackFacts {
+  readonly format: typeof factsFormat;
+  readonly inputs: StackInputs;
+  readonly buckets: Buckets;
+  readonly surroundings: SiteSurroundings;
+  /** The droplet's id. */
+  readonly server: string;
+  readonly python: ServerPython;
+  readonly fetchWheels: boolean;
+  readonly archiveLimits: ArchiveLimits;
+  /** Folder of the site files, relative to the project's. */
+  readonly sitesFolder: string;
+  readonly sites: Readonly<Record<string, SiteFacts>>;
+}
+
+/**
+ * What the stack is made of besides its sites, as digests by the names that people know it by. As long as they are the same, nothing but
+ * sites can have changed.
+ */
+export type StackInputs = Readonly<Record<"configuration" | "server scripts" | "Python packages", string>>;
+
+/** What of a site is more than its release: DNS records, certificates and secrets follow from it, and neighbours must not have the same. */
+export interface SiteFacts {
+  readonly domains: readonly string[];
+  /** `service/file` of each secrets file that a service wants. */
+  readonly secrets: readonly string[];
+  readonly ports: readonly ServicePort[];
+}
+
+/** Another format's facts are of another version of chillbox: the next `up` writes them anew. */
+export const factsFormat = 1;
+
+/** The facts of a site. */
+export function factsOf(site: SiteFile, ports: readonly ServicePort[]): SiteFacts {
+  const { domains, secrets } = outsideOf(site);
+  return { domains, secrets, ports };
+}
+
+function outsideOf({ serverName, domains, services, workers }: SiteFile): Omit<SiteFacts, "ports"> {
+  const secrets = [...services, ...workers].flatMap(({ name, secrets_config: file }) =>
+    file === undefined ? [] : [`${name}/${file}`],
+  );
+  return { domains: [...new Set([serverName, ...domains])].sort(), secrets: secrets.sort() };
+}
+
+/**
+ * What only `up` can do of what has changed since the last one, for people, one thing each; empty when the sites' releases are all.
+ * @param inputs as they are now
+ */
+export function changesForUp(facts: StackFacts, inputs: StackInputs, sites: readonly SiteFile[]): string[] {
+  const names = Object.keys(inputs) as (keyof StackInputs)[];
+  const changed = names.filter((name) => inputs[name] !== facts.inputs[name]);
+  const changes = changed.map((name) => `the ${name} of the stack changed`);
+  for (const site of sites) {
+    const known = facts.sites[site.slug];
+    if (known === undefined) {
+      changes.push(`${site.slug} is a new site`);
+      continue;
+    }
+    const now = outsideOf(site);
+    changes.push(...differences(`${site.slug}: domain`, known.domains, now.domains));
+    changes.push(...differences(`${site.slug}: secrets of`, known.secrets, now.secrets));
+  }
+  return changes;
+}
+
+function differences(what: string, before: readonly string[], after: readonly string[]): string[] {
+  const added = after.filter((each) => !before.includes(each)).map((each) => `${what} ${each} is new`);
+  return [...added, ...before.filter((each) => !after.includes(each)).map((each) => `${what} ${each} is gone`)];
+}
+
+/**
+ * Digest of a stack's configuration, which is Pulumi.yaml's `config` and that of its own file; which commands of site files may run is not part
+ * of it, because that changes nothing but releases.
+ * @param project folder of Pulumi.yaml
+ */
+export async function configurationDigest(project: string, stack: string): Promise<string> {
+  const parts = await Promise.all(
+    ["Pulumi.yaml", `Pulumi.${stack}.yaml`].map(async (name) => {
+      const text = await readFile(join(project, name), "utf8").catch(() => "");
+      const { config } = (parse(text) ?? {}) as { config?: Record<string, unknown> };
+      const { "chillbox:allowedCommands": _, ...rest } = config ?? {};
+      return rest;
+    }),
+  );
+  return sha256(JSON.stringify(parts));
+}
