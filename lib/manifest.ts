@@ -2,7 +2,7 @@ import { sha256 } from "./archive.ts";
 import { renderCrontab } from "./crontab.ts";
 import { artifactKey } from "./names.ts";
 import { adoptNginx } from "./nginx-adopt.ts";
-import { checkNginx, checkSameShape } from "./nginx-template.ts";
+import { checkNginx, checkValues, valueMark } from "./nginx-template.ts";
 import { renderRedis } from "./redis.ts";
 import type { Release } from "./release.ts";
 import { type ChillService, renderChill } from "./services/chill.ts";
@@ -185,8 +185,9 @@ function renderNginx(
   services: readonly ManifestService[],
 ): string {
   const nginx = renderTemplate(template, variables, templateName);
-  const plain = new Map([...variables.keys()].map((name) => [name, "x"]));
-  checkSameShape(nginx, renderTemplate(template, plain, templateName), templateName);
+  const marks = new Map([...variables.keys()].map((name, index) => [name, valueMark(index)]));
+  const values = new Map([...variables.values()].map((value, index) => [valueMark(index), value]));
+  checkValues(nginx, renderTemplate(template, marks, templateName), values, templateName);
   const own = {
     slug: site.slug,
     domains: [site.serverName, ...site.domains].map((domain) => domain.toLowerCase()),
@@ -227,15 +228,17 @@ function sharedVariables(surroundings: SiteSurroundings): [string, string][] {
 }
 
 function renderService(site: SiteFile, entry: ServiceEntry | WorkerEntry, variables: Variables): ManifestService {
-  const environment: Record<string, string> = { HOST: "127.0.0.1" };
-  for (const [name] of sharedVariables({} as SiteSurroundings)) environment[name] = variables.get(name) ?? "";
+  const given = new Map([["HOST", "127.0.0.1"]]);
+  for (const [name] of sharedVariables({} as SiteSurroundings)) given.set(name, variables.get(name) ?? "");
   const own = (entry.environment ?? []).map(({ name, value }) => [name, substitute(value, variables)] as const);
   for (const [name, value] of resolveVariables(own, `${site.slug}.site.json: environment of "${entry.name}"`)) {
-    environment[name] = value;
+    given.set(name, value);
   }
   if (entry.secrets_config !== undefined) {
-    environment.SECRETS_CONFIG = `/run/tmp/chillbox_secrets/${site.slug}/${entry.name}/${entry.secrets_config}`;
+    given.set("SECRETS_CONFIG", `/run/tmp/chillbox_secrets/${site.slug}/${entry.name}/${entry.secrets_config}`);
   }
+  // An object that has its keys from here may have one called "__proto__".
+  const environment = Object.fromEntries(given);
   const what = entry.lang === "python-worker" ? "worker" : "service";
   const parts = { where: `${site.slug}.site.json: the ${what} "${entry.name}"`, environment };
   const secrets = entry.secrets_config === undefined ? {} : { secrets: entry.secrets_config };

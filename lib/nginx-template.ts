@@ -1,7 +1,7 @@
 import { plainDirectives, refusal, upstreamDirectives } from "./nginx-directives.ts";
 import { isOwnName, isOwnVariable, ownNameHint, ownVariableHint } from "./nginx-names.ts";
 import { leadsOut } from "./nginx-paths.ts";
-import { type Directive, NginxSyntaxError, parseNginx } from "./nginx-syntax.ts";
+import { type Directive, NginxSyntaxError, parseNginx, type Word } from "./nginx-syntax.ts";
 import { checkVariables } from "./nginx-variables.ts";
 import { UserError } from "./user-error.ts";
 
@@ -51,19 +51,41 @@ export function checkNginx(text: string, own: OwnThings, file: string): void {
   throw new UserError(shown.join("\n"));
 }
 
+/** Stands for a value in a text: characters for private use, which nobody writes. */
+export const valueMark = (index: number): string => `\u{e000}${index}\u{e001}`;
+
 /**
- * Refuses values of variables that end a directive or begin another: with the word `x` in the place of every value the text must have
- * the same directives in the same lines.
- * @throws UserError
+ * Refuses values of variables that nginx would not read as they are: that end a directive, begin another, or have a backslash for it.
+ * @param marked the same text with marks in the place of values
+ * @param values by their marks
+ * @throws UserError with the line
  */
-export function checkSameShape(rendered: string, withPlainValues: string, file: string): void {
-  const shape = (directives: readonly Directive[]): unknown =>
-    directives.map(({ line, block }) => (block ? [line, shape(block)] : line));
-  if (JSON.stringify(shape(parse(rendered, file))) === JSON.stringify(shape(parse(withPlainValues, file)))) return;
-  throw new UserError(
-    `${file}: the value of a variable ends a directive or begins another. Keep line breaks, ";", "{", "}", "#" and quotes out of ` +
-      'values of "env", or put the variable in quotes in the template.',
-  );
+export function checkValues(rendered: string, marked: string, values: ReadonlyMap<string, string>, file: string): void {
+  const fill = ({ text }: Word) => text.replace(/\u{e000}\d+\u{e001}/gu, (mark) => values.get(mark) ?? mark);
+  compare(parse(marked, file), parse(rendered, file));
+
+  function compare(wanted: readonly Directive[], found: readonly Directive[]): void {
+    for (const [index, directive] of wanted.entries()) {
+      const other = found[index];
+      const words = [directive.name, ...directive.words].map(fill);
+      if (other?.line !== directive.line || !isSame(words, [other.name.text, ...textOf(other)])) refuse(directive.line);
+      compare(directive.block ?? [], other.block ?? []);
+    }
+    if (found.length > wanted.length) refuse(found[wanted.length]?.line ?? 1);
+  }
+
+  function refuse(line: number): never {
+    throw new UserError(
+      `${file}:${line}: the value of a variable ends a directive, begins another, or has a backslash or quote that nginx takes for itself. ` +
+        'Keep line breaks, ";", "{", "}", "#", quotes and backslashes out of values of "env", or put the variable in quotes in the template.',
+    );
+  }
+}
+
+/** Outside quotes, a value with blanks may be several words, such as names of a server. */
+function isSame(wanted: readonly string[], found: readonly string[]): boolean {
+  if (wanted.length === found.length && wanted.every((word, index) => word === found[index])) return true;
+  return wanted.length !== found.length && wanted.join(" ").trim().split(/\s+/).join(" ") === found.join(" ");
 }
 
 function parse(text: string, file: string): readonly Directive[] {

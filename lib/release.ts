@@ -255,6 +255,14 @@ async function copySource(source: Source, target: string): Promise<void> {
   });
 }
 
+/** @throws UserError for a version that is none: it names folders and objects, and stands in templates */
+export function checkVersion(slug: string, version: string): void {
+  if (/^[0-9A-Za-z.+-]{1,100}$/.test(version) && semver.parse(version) !== null) return;
+  throw new UserError(
+    `${slug}: the version is ${JSON.stringify(version.slice(0, 200))}, which is not one like 1.2.3 or 1.2.3-beta.1+build (semver).`,
+  );
+}
+
 async function findVersion(site: SiteFile, source: Source, sources: string) {
   const inspected = await runMake(["inspect.VERSION"], sources);
   const said = inspected.code === 0 ? inspected.stdout.trim() : "";
@@ -264,11 +272,7 @@ async function findVersion(site: SiteFile, source: Source, sources: string) {
       `${site.slug}: "make inspect.VERSION" in ${source.name} tells no version, and ${basename(site.path)} has no "version". Give one of them:\n${inspected.tail}`,
     );
   }
-  if (!/^[0-9A-Za-z.+-]{1,100}$/.test(version) || semver.parse(version) === null) {
-    throw new UserError(
-      `${site.slug}: the version is ${JSON.stringify(version.slice(0, 200))}, which is not one like 1.2.3 or 1.2.3-beta.1+build (semver).`,
-    );
-  }
+  checkVersion(site.slug, version);
   return { version, versionFrom: said === "" ? ("site-file" as const) : ("make" as const) };
 }
 

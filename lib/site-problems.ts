@@ -170,7 +170,19 @@ function pathOf(pointer: string, content: unknown): JsonPath {
 /** What the schema cannot say about a content that fits it. */
 export function otherProblems(raw: RawSiteFile): SiteProblem[] {
   const redis = redisProblems(raw.redis ?? {}).filter(({ severity }) => severity === "error");
-  return [...contradictions(raw), ...redis, ...crontabProblems(raw.crontab ?? [])];
+  return [...notText(raw, []), ...contradictions(raw), ...redis, ...crontabProblems(raw.crontab ?? [])];
+}
+
+/** JSON can write down what is no text anywhere else: a NUL character, or half of one that needs two units of UTF-16. */
+function notText(value: unknown, path: JsonPath): SiteProblem[] {
+  if (typeof value === "string") {
+    const what = value.includes("\0") ? "has a NUL character in it" : "has half a character in it (a lone surrogate)";
+    if (value.isWellFormed() && !value.includes("\0")) return [];
+    return [{ severity: "error", path, atKey: false, what, fix: "Take that out." }];
+  }
+  if (value === null || typeof value !== "object") return [];
+  const entries = Array.isArray(value) ? [...value.entries()] : Object.entries(value);
+  return entries.flatMap(([key, child]) => notText(child, [...path, key]));
 }
 
 /** What changes nothing: a site works without these keys, so they stop no deployment. */

@@ -1,7 +1,14 @@
 /**
- * An error that the person at the keyboard can mend: a wrong config key, a site file with a mistake, a port that is taken.
- * Its message is all that is shown, without a stack trace: it names the file or key, what is wrong and what to do.
+ * A mistake that the user can mend. The message says which file or key, what is wrong and what to do; it is shown without a stack trace.
+ * What it quotes may be anybody's text: characters that a terminal would not show, or would obey, become `\u{...}`.
  */
 export class UserError extends Error {
-  override readonly name = "UserError";
+  override name = "UserError";
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(
+      message.replace(/(?![\n\t])[\p{C}\p{Zl}\p{Zp}]/gu, (sign) => `\\u{${sign.codePointAt(0)?.toString(16)}}`),
+      options,
+    );
+  }
 }

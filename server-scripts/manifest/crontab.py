@@ -148,6 +148,6 @@ chown {slug}:{slug} {locks}
 cd {home}
 # Only after root was given up comes what the site chose: its variables and its PATH.
 exec env -i PATH=/usr/bin:/bin s6-setuidgid {slug} setpriv --nnp \\
-  env PATH={path} s6-envdir -fn {environment} \\
+  env PATH={path} $(cat {environment}/.empty) s6-envdir -fn {environment} \\
   /bin/sh "$service/data/run-crontab" "$service" {locks}
 """

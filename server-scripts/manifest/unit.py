@@ -49,13 +49,18 @@ def write_unit(release, unit, run, *, finish, log, instance=None, marks=(), data
 
 
 def write_environment(release, service, variables):
-    """The folder becomes root:<slug> with the release's permissions: the site's user reads it, see begin_as_site."""
+    """A folder for s6-envdir, which takes a variable without a value away: those are in `.empty`, as words for env, see begin_as_site.
+
+    The folder becomes root:<slug> with the release's permissions.
+    """
     folder = f"{release}/env/{service}"
     os.makedirs(folder, 0o750)
     os.chmod(os.path.dirname(folder), 0o711)
     os.chmod(folder, 0o750)
     for name, value in variables.items():
-        write(f"{folder}/{name}", value, 0o640)
+        if value != "":
+            write(f"{folder}/{name}", value, 0o640)
+    write(f"{folder}/.empty", "".join(f"{name}=\n" for name, value in variables.items() if value == ""), 0o640)
 
 
 def base_environment(slug, service):
@@ -108,7 +113,7 @@ service=$PWD
 # From left to right: take the socket, if there is one; forget the environment, stop being root, and only then take what the site chose:
 # its variables and its PATH.
 exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} s6-setuidgid {user} setpriv --nnp \\
-  env PATH={path} s6-envdir -fn {environment} \\
+  env PATH={path} $(cat {environment}/.empty) s6-envdir -fn {environment} \\
 """
 
 FINISH = """#!/bin/sh

@@ -92,7 +92,11 @@ def enter(plan):
     os.environ["PATH"] = f"{plan['venv']}/bin:/usr/local/bin:/usr/bin:/bin"
     for name in os.listdir(plan["environment"]):
         with open(f"{plan['environment']}/{name}", encoding="utf-8", newline="") as file:
-            os.environ[name] = file.read()
+            text = file.read()
+        if name == ".empty":
+            os.environ.update({word.rstrip("="): "" for word in text.split()})
+        else:
+            os.environ[name] = text
     for name, value in plan["own"].items():
         os.environ[name] = value.replace("$service", plan["unit"])
     time.tzset()

@@ -7,6 +7,7 @@ import { runNodeTests } from "./node-tests.ts";
 /** Tests that `npm test` runs with a few samples, by what asks for all of them. */
 const longVersions = [
   { file: "tests/server-scripts/kills.test.ts", environment: { CHILLBOX_KILLS: "200" } },
+  { file: "tests/security/fuzz.test.ts", environment: { CHILLBOX_FUZZ: "10000" } },
   { file: "tests/security/envelope.test.ts", environment: { CHILLBOX_MUTANTS: "1000000" } },
 ];
 

@@ -10,7 +10,7 @@ prepare() {
  "artifact": {"bucket": "artifacts", "key": "sites/my-site/a.tar.gz", "sha256": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "size": 10},
  "serverName": "my.test", "domains": ["my.test", "www.my.test"], "nginx": "server { proxy_cache var_cache_nginx; set $x ${host}y; }\n",
  "services": [{"name": "api", "lang": "python", "handler": "api", "host": "127.0.0.1", "port": 8001, "workers": 2, "workerClass": "sync",
-   "niceness": 5, "maxRequests": 10, "logLevel": "info", "health": {"path": "/up"}, "environment": {"A": "it's\n$x `y`", "PORT": "8001"}}],
+   "niceness": 5, "maxRequests": 10, "logLevel": "info", "health": {"path": "/up"}, "environment": {"A": "it's\n$x `y`", "PORT": "8001", "EMPTY": ""}}],
  "by": "me", "reason": "test"}
 JSON
   sed -i 's/ set $x ${host}y;//' "$manifest"
@@ -97,6 +97,9 @@ TABLE
   [ "$(cat "$release/version.txt")" = 1.0.0 ]
   [ "$(cat "$release/env/api/A")" = $'it\'s\n$x `y`' ]
   [ "$(cat "$release/env/api/HOME")" = /var/lib/my-site/api ]
+  # s6-envdir would take a variable away whose file is empty.
+  [ "$(cat "$release/env/api/.empty")" = EMPTY= ]
+  [ ! -e "$release/env/api/EMPTY" ]
   grep -q 'keys_zone=cache_my_site:' "$release/nginx/my-site.conf"
   grep -q 'proxy_cache cache_my_site;' "$release/nginx/my-site.conf"
   grep -Fq -- "--worker-class sync --workers 2 --max-requests 10 --log-level info 'my_site_api.app:create_app()'" "$release/services/api/run"

@@ -59,6 +59,26 @@ const surroundings = {
 };
 const parts: ManifestParts = { site, release, surroundings, server: "7", by: "me@laptop", reason: "pulumi up" };
 
+test("a variable may have any name and be empty", () => {
+  const environment = ["__proto__", "EMPTY"].map((name) => ({ name, value: name === "EMPTY" ? "" : "x" }));
+  const [api] = renderSite(
+    {
+      ...site,
+      services: [{ ...site.services[0], environment: [...environment, { name: "PORT", value: "1234" }] }],
+    } as typeof site,
+    release,
+    surroundings,
+  ).services;
+  const found = Object.entries(api?.environment ?? {});
+  assert.deepEqual(
+    found.filter(([name]) => ["__proto__", "EMPTY"].includes(name)),
+    [
+      ["__proto__", "x"],
+      ["EMPTY", ""],
+    ],
+  );
+});
+
 test("the manifest of a site", () => {
   const { nginx, services, release: name, ...rest } = buildManifest(parts);
   assert.deepEqual(rest, {

@@ -503,6 +503,11 @@ test("a variable's value cannot end a directive or begin another", () => {
   }
   assert.throws(withValue('add_header A "${X}";', 'a"; add_header B "c'), /the value of a variable ends a directive/);
   assert.throws(withValue("# ${X}", "a\nroot /etc;"), /the value of a variable ends a directive/);
+  // nginx makes a line break of the first; all else it leaves.
+  for (const bad of ["\\n", "\\t", "\\\\"]) {
+    assert.throws(withValue('add_header A "${X}";', bad), /nginx\.conf\.template:\d+: the value of a variable/, bad);
+  }
+  withValue('add_header A "${X}";', "\\d+\\.")();
 });
 
 function assertRefused(text: string, message: RegExp): void {

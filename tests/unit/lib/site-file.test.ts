@@ -68,6 +68,12 @@ const bad: [string, object | string, RegExp][] = [
     { ...good, server_name: "other.test" },
     /"server_name" is "other\.test", which is not in "domain_list"/,
   ],
+  ["a NUL character", { ...good, name: "a\0b" }, /"name" has a NUL character in it/],
+  [
+    "half a character",
+    { ...good, env: [{ name: "A", value: "\ud800" }] },
+    /"env\[0\]\.value" has half a character in it/,
+  ],
   [
     "an unknown lang",
     { ...good, services: [{ ...python, lang: "php" }] },

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { readArchive } from "../../../lib/archive.ts";
 import { childEnvironment, localCommandLine } from "../../../lib/child-environment.ts";
 import { packServerScripts } from "../../../lib/server-scripts.ts";
+import { UserError } from "../../../lib/user-error.ts";
 import { wheelsFolder } from "../../../lib/wheels.ts";
 import { groupByZone } from "../../../lib/zones.ts";
 import { contentType } from "../../../local-commands/spaces.ts";
@@ -13,6 +14,11 @@ import { temporaryFolder } from "./temporary-folder.ts";
 
 const folder = await temporaryFolder();
 const repository = join(import.meta.dirname, "../../..");
+
+test("an error shows what a terminal would not show, or would obey", () => {
+  const { message } = new UserError("a.site.json: \x1b[2J\u202e\0 \ud800 is wrong.\n\tMend é漢😀.");
+  assert.equal(message, "a.site.json: \\u{1b}[2J\\u{202e}\\u{0} \\u{d800} is wrong.\n\tMend é漢😀.");
+});
 
 test("children get names of an allow-list", () => {
   const environment = { PATH: "/bin", HOME: "/h", PULUMI_CONFIG: "{}", AWS_SECRET_ACCESS_KEY: "x", HTTP_PROXY: "p" };
