@@ -9,15 +9,18 @@ import { Network } from "./components/network.ts";
 import { Project } from "./components/project.ts";
 import { keepEverythingSecret } from "./components/secrecy.ts";
 import { Server, serverPython } from "./components/server.ts";
+import { ServerKey } from "./components/server-key.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
+import { readRoots, trialDirectory } from "./lib/acme.ts";
 import { closeFolder } from "./lib/close-folder.ts";
 import { reasonOfUp } from "./lib/last-deploy.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
 import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
+import { siteSecrets } from "./lib/site-secrets.ts";
 import { checkSites } from "./lib/sites.ts";
 import { configurationDigest, factsFormat, factsOf, type StackFacts } from "./lib/stack-facts.ts";
 import { UserError } from "./lib/user-error.ts";
@@ -28,7 +31,7 @@ shortenFollowUpErrors();
 // Pulumi's own files are for its user alone; what a site's build makes is made as people know it.
 process.umask(0o022);
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, scripts, wheels, files } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, secrets, scripts, wheels, tls, files } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -90,11 +93,17 @@ const server = new Server(
     wheelsDigest: wheels,
     adminPublicKeys: serverSettings.adminPublicKeys,
     keepReleases: serverSettings.keepReleases,
+    tls,
     sshAllowedAddresses: serverSettings.sshAllowedAddresses,
     outbound: serverSettings.outbound,
     limits: serverSettings.limits,
     protect,
   },
+  opts,
+);
+const serverKey = new ServerKey(
+  `server-${generation}-key`,
+  { server, storage, hostName, number: serverSettings.keyNumber },
   opts,
 );
 
@@ -111,7 +120,8 @@ const surroundings = pulumi
   });
 for (const { site, release, reason } of sites) {
   const { fetchWheels } = settings;
-  new Site(`site-${site.slug}`, { site, release, reason, surroundings, storage, server, fetchWheels }, opts);
+  const args = { site, release, reason, surroundings, storage, server, serverKey, fetchWheels };
+  new Site(`site-${site.slug}`, { ...args, secrets: secrets.get(site.slug) ?? [] }, opts);
 }
 
 const names = [serverSettings.name, ...sites.flatMap(({ site }) => site.domains)];
@@ -140,6 +150,15 @@ export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
+/** The server's key for secrets: what opens them after a restart (`npx chillbox unlock`), and what other tools encrypt to. */
+export const unlock = pulumi.secret(
+  pulumi.output({
+    number: serverKey.number,
+    passphrase: serverKey.passphrase,
+    publicKey: serverKey.publicKey,
+    hostName,
+  }),
+);
 /** What `npx chillbox deploy` has to know. */
 export const facts = pulumi.secret(
   pulumi
@@ -158,6 +177,8 @@ async function prepare() {
     serverName: settings.server.name,
     techEmail: settings.techEmail,
     manageDns: settings.dns.manage,
+    acmeServer: settings.tls.acmeServer,
+    tls: settings.tls.enabled,
     s3Endpoint: settings.spaces.endpoint,
   };
   const checked = await checkSites({
@@ -169,8 +190,16 @@ async function prepare() {
     limits: settings.archiveLimits,
     log: (line) => console.error(line),
   });
+  const secrets = siteSecrets(
+    checked.map(({ site }) => site),
+    settings.secrets,
+    settings.server.keyNumber,
+  );
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
+  const { enabled, hsts, acmeServer: directory, acmeCaFile } = settings.tls;
+  const ca = await readRoots(acmeCaFile);
+  const tls = { enabled, directory, trial: trialDirectory(directory), email: settings.techEmail, ca, hsts };
   const configuration = await configurationDigest(project, settings.stack);
   const files = {
     format: factsFormat,
@@ -185,5 +214,5 @@ async function prepare() {
       return { ...each, reason: await reasonOfUp(home, settings.stack, each.site.slug) };
     }),
   );
-  return { settings, known, sites, scripts, wheels, files };
+  return { settings, known, sites, secrets, scripts, wheels, tls, files };
 }

@@ -2,10 +2,12 @@ import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import type { ArchiveLimits } from "./lib/archive.ts";
+import { configProblem } from "./lib/config-size.ts";
 import { localCloudSettings } from "./lib/local-cloud-settings.ts";
 import { closest, domainPattern, providerEndpoint, regionEndpoint, resourceName, serverHostName } from "./lib/names.ts";
 import { type Outbound, outboundForm, parseOutbound } from "./lib/outbound.ts";
 import type { AllowedCommands } from "./lib/site-commands.ts";
+import { readSecretsConfig, type SecretsConfig } from "./lib/site-secrets.ts";
 import { UserError } from "./lib/user-error.ts";
 
 /** Everything that config says, checked. Nothing else in the program reads `pulumi.Config`. */
@@ -36,10 +38,22 @@ export interface Settings {
     readonly outbound: readonly Outbound[];
     readonly adminPublicKeys: readonly string[];
     readonly keepReleases: number;
+    /** Number of the key pair that its sites' secrets are encrypted to. */
+    readonly keyNumber: number;
     /** Of each service of a site; 0 stands for a share of the server. */
     readonly limits: { readonly memoryMiB: number; readonly processes: number };
   };
+  /** The sites' secrets: never in a message, an argument or an input that is not secret. */
+  readonly secrets: SecretsConfig;
   readonly techEmail: string;
+  readonly tls: {
+    readonly enabled: boolean;
+    /** URL of the ACME server's directory. */
+    readonly acmeServer: string;
+    /** Absolute path of a PEM file with the roots by which that server is known; default: the system's. */
+    readonly acmeCaFile: string | undefined;
+    readonly hsts: boolean;
+  };
   /** Digests of the commands of site files that may run on the laptop, by slug. */
   readonly allowedCommands: AllowedCommands;
   /** Most that each archive of a release may hold. */
@@ -68,8 +82,13 @@ const keys = [
   "region",
   "size",
   "serverGeneration",
+  "serverKeyNumber",
   "serverName",
   "techEmail",
+  "tls",
+  "hsts",
+  "acmeServer",
+  "acmeCaFile",
   "sshAllowedAddresses",
   "adminPublicKeys",
   "outbound",
@@ -79,6 +98,7 @@ const keys = [
   "dnsZones",
   "sitesFolder",
   "allowedCommands",
+  "secrets",
   "archiveBytes",
   "archiveEntries",
   "archiveRatio",
@@ -99,6 +119,8 @@ const regions = ["ams3", "atl1", "blr1", "fra1", "lon1", "nyc3", "sfo2", "sfo3",
  */
 export function readSettings(): Settings {
   const config = new pulumi.Config();
+  const tooLarge = configProblem(pulumi.runtime.allConfig());
+  if (tooLarge !== undefined) throw new UserError(tooLarge);
   const problems = unknownKeys(config.name);
   const check = new Checker(config, problems);
 
@@ -145,12 +167,24 @@ export function readSettings(): Settings {
         .list("outbound", (text) => parseOutbound(text) !== undefined, outboundForm)
         .flatMap((text) => parseOutbound(text) ?? []),
       keepReleases: check.integer("keepReleases", 1, 50),
+      keyNumber: check.integer("serverKeyNumber", 1, 9999),
       limits: {
         memoryMiB: check.share("serviceMemory", 32, 1_048_576),
         processes: check.share("serviceProcesses", 16, 65_536),
       },
     },
+    secrets: check.secrets("secrets"),
     techEmail: check.text("techEmail", /^[^\s@$]+@[^\s@$]+$/, "an e-mail address"),
+    tls: {
+      enabled: check.boolean("tls"),
+      acmeServer: check.text(
+        "acmeServer",
+        /^https:\/\/[^\s/?#@$]+\/[^\s$]*$/,
+        "the https URL of an ACME server's directory",
+      ),
+      acmeCaFile: check.optional("acmeCaFile", /^[^\0]+$/, "a PEM file", (file) => resolve(project, file)),
+      hsts: check.boolean("hsts"),
+    },
     allowedCommands: check.digests("allowedCommands"),
     // The server has limits of its own, which are not for configuration.
     archiveLimits: {
@@ -205,6 +239,11 @@ class Checker {
     else if (!pattern.test(value)) this.#complain(key, `is ${JSON.stringify(value)}`, what);
     else return value;
     return "";
+  }
+
+  /** `undefined` when it is not set. */
+  optional(key: Key, pattern: RegExp, what: string, read: (text: string) => string): string | undefined {
+    return this.#config.get(key) === undefined ? undefined : read(this.text(key, pattern, what));
   }
 
   oneOf(key: Key, allowed: readonly string[]): string {
@@ -265,6 +304,20 @@ class Checker {
     return {};
   }
 
+  /** Secrets of sites by slug and service. No message tells a value. */
+  secrets(key: Key): SecretsConfig {
+    const secrets = readSecretsConfig(this.#readObject(key), (place, problem) => {
+      const way = "npx chillbox secrets lists what there should be. Remove it with: pulumi config rm --path";
+      this.#problems.push(`${this.#config.name}:${place} ${problem}. ${way} '${place}'`);
+    });
+    if (Object.keys(secrets).length > 0 && !isEncrypted(`${this.#config.name}:${key}`)) {
+      this.#problems.push(
+        `${this.#config.name}:${key} is not encrypted. Take those as known that others may have read; remove them with: pulumi config rm ${key}; then set them with: pulumi config set --secret --path`,
+      );
+    }
+    return secrets;
+  }
+
   secret(key: Key): pulumi.Output<string> {
     if ((this.#config.get(key) ?? "") === "") this.#complain(key, "is missing", "the secret", ` --secret ${key}`);
     return pulumi.secret(this.#config.get(key) ?? "");
@@ -284,6 +337,11 @@ class Checker {
       `${this.#config.name}:${key} ${problem}; it should be ${what}. Set it with: pulumi config set${command}`,
     );
   }
+}
+
+/** Whether some of a key's value is encrypted in the stack's file. Pulumi's own types leave this function out. */
+function isEncrypted(key: string): boolean {
+  return (pulumi.runtime as unknown as { isConfigSecret(key: string): boolean }).isConfigSecret(key);
 }
 
 function isAddressBlock(text: string): boolean {

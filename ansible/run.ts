@@ -1,7 +1,7 @@
 /**
  * Runs one of the playbooks of this folder against one server.
  *
- *   node ansible/run.ts enrol|configure    input: one JSON object on stdin ({@link RunInput}); output: one JSON object on stdout
+ *   node ansible/run.ts enrol|configure|unlock    input: one JSON object on stdin ({@link RunInput}); output: one JSON object on stdout
  *
  * Ansible keeps to itself: its own configuration, HOME and known_hosts, `ssh -F none`; keys and input lie in a private folder on tmpfs that
  * goes away with this program. A booting server is waited for. Progress goes to stderr, whose last line says what failed; exit code 1 then.
@@ -17,6 +17,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { create } from "tar";
 import { hashFile } from "../lib/archive.ts";
+import { otherHostKey } from "../lib/other-host-key.ts";
 import type { ServerPython } from "../lib/pip.ts";
 import { UserError } from "../lib/user-error.ts";
 import { carriedWheels } from "../lib/wheels.ts";
@@ -31,7 +32,7 @@ interface RunInput {
   readonly privateKey: string;
   /** Public host keys, `ssh-ed25519 AAAA...`; any of them may answer. */
   readonly hostKeys: readonly string[];
-  /** Passed on to the server's scripts; `chillbox-enrol` and `chillbox-configure` say what it holds. */
+  /** Passed on to the server's scripts; `chillbox-enrol`, `chillbox-configure` and `chillbox-unlock` say what it holds. */
   readonly input: Readonly<Record<string, unknown>>;
 }
 
@@ -59,15 +60,15 @@ let playbook: ReturnType<typeof spawn> | undefined;
 
 async function main(): Promise<void> {
   const playbookName = process.argv[2];
-  if (playbookName !== "enrol" && playbookName !== "configure")
-    throw new UserError("Say: node ansible/run.ts enrol|configure");
+  if (playbookName !== "enrol" && playbookName !== "configure" && playbookName !== "unlock")
+    throw new UserError("Say: node ansible/run.ts enrol|configure|unlock");
   const input = readInput(await text(process.stdin));
   const folder = await makeFolder();
   try {
     await writeConnection(folder, input);
     await writeVariables(folder, playbookName, input);
     await waitForSsh(folder, input);
-    process.stdout.write(`${JSON.stringify(await runPlaybook(folder, playbookName))}\n`);
+    process.stdout.write(`${JSON.stringify(await runPlaybook(folder, playbookName, input.host))}\n`);
   } finally {
     await closeConnections(folder);
     await rm(folder, { recursive: true, force: true });
@@ -167,7 +168,9 @@ function sshOptions(folder: string, host: string): string[] {
 }
 
 async function writeVariables(folder: string, name: string, { input }: RunInput): Promise<void> {
-  if (name === "enrol") return writePrivate(join(folder, "variables.json"), JSON.stringify({ enrol_input: input }));
+  if (name !== "configure") {
+    return writePrivate(join(folder, "variables.json"), JSON.stringify({ [`${name}_input`]: input }));
+  }
   const { hostKey, scripts, python, wheels: _, ...rest } = input as unknown as ConfigureFiles;
   const variables = {
     configure_host_key: hostKey,
@@ -216,11 +219,7 @@ async function waitForSsh(folder: string, input: RunInput): Promise<void> {
   for (let told = false; ; told = true) {
     const { code, errors } = await ssh(folder, "server", target);
     if (code === 0) return;
-    if (/Host key verification failed|REMOTE HOST IDENTIFICATION/.test(errors)) {
-      throw new UserError(
-        `${input.host} answers with another host key than expected: it is not the server that was made. Nothing was sent.`,
-      );
-    }
+    if (saysOtherHostKey(errors)) throw new UserError(otherHostKey(input.host));
     if (Date.now() > until) {
       throw new UserError(
         `${input.host} does not let ${input.user} in within ${BOOT_LIMIT_MS / 1000} s: ${lastLine(errors)}`,
@@ -229,6 +228,11 @@ async function waitForSsh(folder: string, input: RunInput): Promise<void> {
     if (!told) progress(`waiting for ${input.host}`);
     await sleep(250, undefined, { signal: stopped.signal });
   }
+}
+
+/** Whether ssh gave up because of the host's key. */
+function saysOtherHostKey(errors: string): boolean {
+  return /Host key verification failed|REMOTE HOST IDENTIFICATION/.test(errors);
 }
 
 async function ssh(folder: string, host: string, words: readonly string[]): Promise<{ code: number; errors: string }> {
@@ -252,7 +256,7 @@ async function closeConnections(folder: string): Promise<void> {
 }
 
 /** @returns what the playbook reports. */
-async function runPlaybook(folder: string, name: string): Promise<unknown> {
+async function runPlaybook(folder: string, name: string, host: string): Promise<unknown> {
   const words = [
     "--inventory",
     join(folder, "inventory.yml"),
@@ -289,6 +293,8 @@ async function runPlaybook(folder: string, name: string): Promise<unknown> {
     );
   });
   playbook = undefined;
+  // The second connection, to the server's own key alone, may be the one that meets somebody else.
+  if (saysOtherHostKey(failure ?? "")) throw new UserError(otherHostKey(host));
   if (failure !== undefined) throw new UserError(failure.trim());
   if (code !== 0 || result === undefined)
     throw new UserError(`ansible-playbook failed with ${code}: ${lastLine(said)}`);

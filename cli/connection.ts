@@ -1,5 +1,7 @@
+import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
+import { otherHostKey } from "../lib/other-host-key.ts";
 import { UserError } from "../lib/user-error.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { readOutputs } from "./stack-outputs.ts";
@@ -48,7 +50,7 @@ export async function openServer(stack: string = stackOfLocalCloud): Promise<Cli
  * @throws UserError when it does not answer within 10 s, has another key, or does not let the user in
  */
 export async function connect(connection: Connection): Promise<Client> {
-  const { default: ssh } = await import("ssh2");
+  const ssh = createRequire(import.meta.url)("ssh2") as typeof import("ssh2");
   const client = new ssh.Client();
   const [type = "", key = ""] = connection.hostKey.trim().split(/\s+/);
   const expected = Buffer.from(key, "base64");
@@ -77,13 +79,9 @@ export async function connect(connection: Connection): Promise<Client> {
     await ready;
   } catch (error) {
     client.destroy();
-    throw new UserError(isOther ? otherKey(connection) : noWayIn(connection, error as Error));
+    throw new UserError(isOther ? otherHostKey(connection.host) : noWayIn(connection, error as Error));
   }
   return client;
-}
-
-function otherKey({ host }: Connection): string {
-  return `${host} answers with another host key than the stack knows: it is not the server that was made. Nothing was sent.`;
 }
 
 function noWayIn({ host, user }: Connection, { message }: Error): string {
@@ -92,32 +90,46 @@ function noWayIn({ host, user }: Connection, { message }: Error): string {
 
 /**
  * Runs a command on the server and collects what it says.
- * @param input its standard input
+ * @param input its standard input; the command starts meanwhile when that still takes a while
  */
-export async function run(client: Client, command: string, input = ""): Promise<Answer> {
-  const { channel, ended } = await execute(client, command);
+export async function run(client: Client, command: string, input: string | Promise<string> = ""): Promise<Answer> {
+  const starting = execute(client, command).then(collect);
+  try {
+    const [{ channel, answer }, text] = await Promise.all([starting, input]);
+    channel.end(text);
+    return await answer;
+  } catch (error) {
+    starting.then(({ channel }) => channel.close()).catch(() => undefined);
+    throw error;
+  }
+}
+
+function collect({ channel, ended }: Session): { channel: ClientChannel; answer: Promise<Answer> } {
   const parts = { output: [] as Buffer[], errors: [] as Buffer[] };
   channel.on("data", (part: Buffer) => parts.output.push(part));
   channel.stderr.on("data", (part: Buffer) => parts.errors.push(part));
-  channel.end(input);
-  const code = await ended;
-  const [output, errors] = [parts.output, parts.errors].map((each) => Buffer.concat(each).toString());
-  return { code, output: output ?? "", errors: errors ?? "" };
+  const textOf = (buffers: readonly Buffer[]) => Buffer.concat(buffers).toString();
+  const answer = ended.then((code) => ({ code, output: textOf(parts.output), errors: textOf(parts.errors) }));
+  return { channel, answer };
 }
 
 /**
  * Runs one of the server's commands, which prints JSON.
- * @param input its standard input, as JSON
+ * @param input its standard input, as JSON; see `run`
  * @throws UserError with what it said on standard error when it fails
  */
 export async function ask<T>(client: Client, command: string, input?: unknown): Promise<T> {
-  const { code, output, errors } = await run(client, command, input === undefined ? "" : JSON.stringify(input));
+  const asJson = (value: unknown) => (value === undefined ? "" : JSON.stringify(value));
+  const text = input instanceof Promise ? input.then(asJson) : asJson(input);
+  const { code, output, errors } = await run(client, command, text);
   if (code !== 0) throw new UserError(explain(command, code, errors));
   return JSON.parse(output) as T;
 }
 
 function explain(command: string, code: number, errors: string): string {
-  const said = errors.trim().replace(/^chillbox-[a-z-]+: fatal: /gm, "");
+  // How far it came is not why it failed.
+  const reasons = errors.replace(/^chillbox-[a-z-]+: step: .*\n/gm, "");
+  const said = reasons.trim().replace(/^chillbox-[a-z-]+: fatal: /gm, "");
   if (code === 127 || /not found/.test(said)) {
     return `The server does not know \`${command}\` yet: the next \`up\` brings its scripts up to date.`;
   }

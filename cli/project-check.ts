@@ -3,10 +3,12 @@ import { parse } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { unknownSurroundings } from "../lib/manifest.ts";
 import type { SiteFile } from "../lib/site-file.ts";
+import { siteSecrets } from "../lib/site-secrets.ts";
 import { checkSites } from "../lib/sites.ts";
 import { readIfThere } from "../toolchain/files.ts";
 import { say } from "../toolchain/progress.ts";
 import { stack } from "./pulumi.ts";
+import { hasPlainText, withoutValues } from "./secrets-config.ts";
 import { plainConfig, readConfig, stackConfigFile } from "./stack-config.ts";
 
 /** Where a key of Pulumi.yaml says what holds without a value. */
@@ -23,15 +25,20 @@ interface ProjectFile {
  */
 export async function checkProject(settings: LocalCloudSettings): Promise<SiteFile[]> {
   const project = parse((await readIfThere(join(settings.repository, "Pulumi.yaml"))) ?? "") as ProjectFile;
+  const { secrets = {} } = await readConfig(stackConfigFile(settings));
   const config = await configOf(project, settings);
   // As the program itself starts: see there.
   await import("../toolchain/quick-start.mjs");
-  const read = await withConfig(project, config, async () => (await import("../settings.ts")).readSettings());
-  const { folders, server, techEmail, dns, spaces, allowedCommands, archiveLimits } = read;
+  const read = await withConfig(project, config, !hasPlainText(secrets), async () =>
+    (await import("../settings.ts")).readSettings(),
+  );
+  const { folders, server, techEmail, tls, dns, spaces, allowedCommands, archiveLimits } = read;
   const surroundings = unknownSurroundings({
     serverName: server.name,
     techEmail,
     manageDns: dns.manage,
+    acmeServer: tls.acmeServer,
+    tls: tls.enabled,
     s3Endpoint: spaces.endpoint,
   });
   const sites = await checkSites({
@@ -43,7 +50,9 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
     limits: archiveLimits,
     log: say,
   });
-  return sites.map(({ site }) => site);
+  const found = sites.map(({ site }) => site);
+  siteSecrets(found, read.secrets);
+  return found;
 }
 
 /** The configuration as the program will see it; secrets, which only Pulumi can read, are a word that stands for them. */
@@ -56,7 +65,7 @@ async function configOf(project: ProjectFile, settings: LocalCloudSettings): Pro
   return Object.fromEntries(
     Object.entries(merged)
       .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => [`${project.name}:${key}`, textOf(value)]),
+      .map(([key, value]) => [`${project.name}:${key}`, textOf(key === "secrets" ? withoutValues(value) : value)]),
   );
 }
 
@@ -67,9 +76,15 @@ function textOf(value: unknown): string {
 }
 
 /** Hands configuration to Pulumi's library the way the engine does, for as long as `read` takes. */
-async function withConfig<T>(project: ProjectFile, config: Record<string, string>, read: () => Promise<T>): Promise<T> {
+async function withConfig<T>(
+  project: ProjectFile,
+  config: Record<string, string>,
+  secretsAreEncrypted: boolean,
+  read: () => Promise<T>,
+): Promise<T> {
   const variables = {
     PULUMI_CONFIG: JSON.stringify(config),
+    PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(secretsAreEncrypted ? [`${project.name}:secrets`] : []),
     PULUMI_NODEJS_PROJECT: project.name,
     PULUMI_NODEJS_STACK: stack,
   };

@@ -10,6 +10,7 @@ import { cachedOutputs, forgetOutputs, type OutputsOf } from "./outputs-cache.ts
 import {
   askPulumi,
   checkPassphrase,
+  type Pulumi,
   preparePulumi,
   stackExists,
   stack as stackOfLocalCloud,
@@ -20,6 +21,13 @@ import {
 export interface StackOutputs {
   readonly connection: Connection;
   readonly facts?: StackFacts;
+  /** The server's key for secrets; absent until the first `up` that knows of it. */
+  readonly unlock?: {
+    readonly number: number;
+    readonly passphrase: string;
+    readonly publicKey: string;
+    readonly hostName: string;
+  };
 }
 
 /**
@@ -28,19 +36,31 @@ export interface StackOutputs {
  */
 export async function readOutputs(stack: string): Promise<StackOutputs> {
   const settings = localCloudSettings();
-  const isLocal = stack === stackOfLocalCloud;
-  if (isLocal) {
-    if (!stackExists(settings)) throw new UserError(`There is no stack ${stack} yet: \`npm run up\` makes it.`);
-    checkPassphrase(settings);
-  } else {
-    checkPassphraseSource(process.env, stack);
+  if (stack === stackOfLocalCloud && !stackExists(settings)) {
+    throw new UserError(`There is no stack ${stack} yet: \`npm run up\` makes it.`);
   }
+  checkPassphraseOf(settings, stack);
   const of = await outputsOf(settings, stack);
   const text = of ? await cachedOutputs(of, () => ask(settings, stack)) : await ask(settings, stack);
   const outputs = JSON.parse(text) as Partial<StackOutputs>;
   if (!outputs.connection?.hostKey)
     throw new UserError(`Stack ${stack} has no server: \`${upCommand(stack)}\` makes it.`);
   return { ...outputs, connection: outputs.connection };
+}
+
+/**
+ * Pulumi for any stack of this copy.
+ * @throws UserError when the passphrase is gone, or others can read it
+ */
+export async function pulumiFor(stack: string): Promise<Pulumi> {
+  const settings = localCloudSettings();
+  checkPassphraseOf(settings, stack);
+  return prepare(settings, stack);
+}
+
+function checkPassphraseOf(settings: LocalCloudSettings, stack: string): void {
+  if (stack === stackOfLocalCloud) checkPassphrase(settings);
+  else checkPassphraseSource(process.env, stack);
 }
 
 /** Forgets what was kept of a stack's outputs. */
@@ -68,13 +88,16 @@ function passphraseFileOf(settings: LocalCloudSettings, stack: string): string |
 }
 
 async function ask(settings: LocalCloudSettings, stack: string): Promise<string> {
+  const words = ["stack", "output", "--stack", stack, "--show-secrets", "--json", "--non-interactive"];
+  return askPulumi(await prepare(settings, stack), words);
+}
+
+async function prepare(settings: LocalCloudSettings, stack: string): Promise<Pulumi> {
   // Only now: what is kept is read before all of set-up would be loaded.
   const { lookForTools } = await import("../toolchain/setup.ts");
   const pulumi = preparePulumi(settings, await lookForTools({ needs: ["pulumi"], settings }));
   const isLocal = stack === stackOfLocalCloud;
-  const environment = isLocal ? pulumi.environment : { ...pulumi.environment, ...ownPassphrase() };
-  const words = ["stack", "output", "--stack", stack, "--show-secrets", "--json", "--non-interactive"];
-  return askPulumi({ ...pulumi, environment }, words);
+  return isLocal ? pulumi : { ...pulumi, environment: { ...pulumi.environment, ...ownPassphrase() } };
 }
 
 /** Another stack's passphrase file or backend is the person's own matter. */

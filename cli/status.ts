@@ -27,8 +27,10 @@ export interface ServiceStatus {
   readonly exitCode: number;
   /** Name of the signal that ended it, or "NA". */
   readonly signal: string;
-  /** Whether it waits for a secrets file that is not on the server. */
+  /** Whether it waits for a secrets file that was never put on the server. */
   readonly lacksSecrets: boolean;
+  /** Whether it waits for one that is there, encrypted, since the server was started. */
+  readonly locked: boolean;
   /** What it said last, when it is not ready. */
   readonly lastLine: string | null;
 }
@@ -53,6 +55,24 @@ export interface SiteStatus {
   readonly services: readonly ServiceStatus[];
 }
 
+/** The certificate of a site, or of the server's own name (slug "_server"), as the server gets and renews it. */
+export interface CertificateStatus {
+  readonly slug: string;
+  /** What it should be for. */
+  readonly names: readonly string[];
+  /** Names that cannot be had at the moment. */
+  readonly failing: readonly {
+    readonly name: string;
+    /** Who found the fault: the server itself before it asked the CA, or the CA. */
+    readonly by: "check" | "ca";
+    readonly attempts: number;
+    readonly since: string;
+    /** When it is tried again. UTC, ISO 8601. */
+    readonly next: string;
+    readonly reason: string;
+  }[];
+}
+
 interface Amount {
   readonly totalBytes: number;
   readonly availableBytes: number;
@@ -71,8 +91,12 @@ export interface Status {
     readonly disk: Amount;
     readonly scripts: string;
     readonly nginx: { readonly up: boolean; readonly seconds: number };
+    /** Whether secrets on it are not open since it was started. */
+    readonly locked: boolean;
   };
   readonly sites: readonly SiteStatus[];
+  /** Servers that were configured by older versions tell none. */
+  readonly certificates?: readonly CertificateStatus[];
 }
 
 /** Days before its end at which a certificate needs a person: by then it was renewed, if that works. */
@@ -82,7 +106,7 @@ const EXPIRES_SOON = 14;
  * The status as tables for a person.
  * @param now milliseconds since 1970
  */
-export function renderStatus({ server, sites }: Status, now: number = Date.now()): string {
+export function renderStatus({ server, sites, certificates }: Status, now: number = Date.now()): string {
   const facts = [
     [
       "server",
@@ -97,7 +121,9 @@ export function renderStatus({ server, sites }: Status, now: number = Date.now()
     sites.length > 0
       ? renderTable([["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
       : "No sites.\n";
-  const notes = sites.flatMap((site) => notesOf(site, now)).map((note) => `${note}\n`);
+  const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
+  const unnamed = (certificates ?? []).flatMap(failingNames);
+  const notes = [...locked, ...sites.flatMap((site) => notesOf(site, now)), ...unnamed].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -131,9 +157,25 @@ function notesOf(site: SiteStatus, now: number): string[] {
     .filter((service) => !(service.up && service.ready))
     .map(
       (service) =>
-        `${site.slug} ${shownName(service)} ${stateOf(service)}${service.lastLine ? `; it said last: ${service.lastLine}` : ""}`,
+        `${site.slug} ${shownName(service)} ${stateOf(service)}${hasReason(service) ? "" : lastWords(service)}`,
     );
   return [...pinned, ...certificateNotes(site, now), ...failing];
+}
+
+/** Names without a certificate of their own, with the reason and when the server tries again. */
+function failingNames({ failing }: CertificateStatus): string[] {
+  return failing.map(({ name, reason, since, next }) => {
+    return `${name} gets no certificate since ${time(since)}: ${reason}. Tried again at ${time(next)}.`;
+  });
+}
+
+/** What waits for a secret has not failed: its last words are of another time. */
+function hasReason({ lacksSecrets, locked }: ServiceStatus): boolean {
+  return lacksSecrets || locked;
+}
+
+function lastWords({ lastLine }: ServiceStatus): string {
+  return lastLine ? `; it said last: ${lastLine}` : "";
 }
 
 function certificateNotes({ slug, certificate }: SiteStatus, now: number): string[] {
@@ -152,7 +194,8 @@ function shownName({ name }: ServiceStatus): string {
 
 /** In words: whether a service runs, else why not. */
 export function stateOf(service: ServiceStatus): string {
-  if (service.lacksSecrets && !service.ready) return "waits for its secrets";
+  if (service.locked && !service.ready) return "locked: npx chillbox unlock";
+  if (service.lacksSecrets && !service.ready) return "waits for its secrets: npx chillbox secrets";
   if (service.up)
     return service.ready ? `up ${duration(service.seconds)}` : `starting for ${duration(service.seconds)}`;
   const cause =

@@ -56,6 +56,21 @@ export function artifactKey(slug: string, sha256: string): string {
   return `sites/${slug}/${sha256}.tar.gz`;
 }
 
+/** Where the encrypted secrets file of a service lies in the artifact bucket, for one server (site contract, section 8). */
+export function secretsObjectKey(slug: string, service: string, hostName: string, file: string): string {
+  return `${secretsObjectPrefix(slug, service, hostName)}${file}`;
+}
+
+/** What the objects of one service's secrets start with, whatever its file is called. */
+export function secretsObjectPrefix(slug: string, service: string, hostName: string): string {
+  return `chillbox/encrypted-secrets/${slug}/${service}/${hostName}/`;
+}
+
+/** Where a server's public key lies in the artifact bucket, for tools of the older version. */
+export function publicKeyObjectKey(hostName: string): string {
+  return `chillbox/public-keys/${hostName}.public.pem`;
+}
+
 /** Where the files of one build of an immutable service lie in the immutable bucket; without a trailing slash. */
 export function immutablePrefix(slug: string, service: string, hash: string): string {
   return `${slug}/immutable/${service}/${hash}`;

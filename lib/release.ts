@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import semver from "semver";
+import parseVersion from "semver/functions/parse.js";
 import {
   type ArchiveLimits,
   defaultLimits,
@@ -52,6 +52,8 @@ export interface BuildReleaseOptions {
   readonly artifactsFolder: string;
   /** Told what takes a while, and what `make` prints. */
   readonly log?: (line: string) => void;
+  /** Called when `make` is at work: the time for what would take this process's own. Not called for what is built already. */
+  readonly whileMaking?: () => void;
   /** Most that each of a release's archives may hold; default: `defaultLimits`. */
   readonly limits?: ArchiveLimits;
   /** Seconds that each command of the site file may take; default: `commandSeconds`. */
@@ -200,7 +202,9 @@ async function build(
       );
     }
     log(`${site.slug} ${version}: make`);
-    const made = await runMake([], sources, log);
+    const making = runMake([], sources, log);
+    options.whileMaking?.();
+    const made = await making;
     if (made.code !== 0) {
       throw new UserError(
         `${site.slug} ${version}: "make" in ${source.name} failed (exit ${made.code}):\n${made.tail}`,
@@ -257,7 +261,7 @@ async function copySource(source: Source, target: string): Promise<void> {
 
 /** @throws UserError for a version that is none: it names folders and objects, and stands in templates */
 export function checkVersion(slug: string, version: string): void {
-  if (/^[0-9A-Za-z.+-]{1,100}$/.test(version) && semver.parse(version) !== null) return;
+  if (/^[0-9A-Za-z.+-]{1,100}$/.test(version) && parseVersion(version) !== null) return;
   throw new UserError(
     `${slug}: the version is ${JSON.stringify(version.slice(0, 200))}, which is not one like 1.2.3 or 1.2.3-beta.1+build (semver).`,
   );
@@ -294,18 +298,14 @@ async function keepBuild(
   const artifactTar = await requireFile(site, source, join(sources, "dist", "artifact.tar.gz"));
   const immutableTar = await requireFile(site, source, join(sources, "dist", "immutable.tar.gz"));
   const options = { topFolder: site.slug, limits };
+  // Both before either is unpacked.
   await readArchive(artifactTar, options);
   await readArchive(immutableTar, { ...options, mayBeEmpty: true });
 
-  const tree = join(work, "tree");
-  await unpackArchive(artifactTar, tree);
-  const entries = await readFolder(tree);
-  await keepTemplate(site, version, tree, work);
-  const packed = await packFolder(tree, entries, join(work, artifactFileName), site.slug);
-  await rm(tree, { recursive: true });
-
-  const immutableFolder = join(work, "immutable");
-  await unpackArchive(immutableTar, immutableFolder);
+  const [{ entries, packed }, immutable] = await Promise.all([
+    keepArtifact(site, version, artifactTar, work),
+    keepImmutable(site, version, immutableTar, work),
+  ]);
   const record: BuildRecord = {
     format: 1,
     version,
@@ -313,11 +313,28 @@ async function keepBuild(
     sourceDigest: source.digest,
     artifact: { ...packed, digest: treeDigest(entries) },
     folders: entries.filter((entry) => entry.kind === "folder" && !entry.path.includes("/")).map((entry) => entry.path),
-    immutable: await readImmutable(site, version, immutableFolder),
+    immutable,
     commands,
   };
   await writeFile(join(work, recordName), `${JSON.stringify(record, undefined, 2)}\n`, { flush: true });
   return record;
+}
+
+/** Packs it anew, always in the same way. */
+async function keepArtifact(site: SiteFile, version: string, archive: string, work: string) {
+  const tree = join(work, "tree");
+  await unpackArchive(archive, tree);
+  const entries = await readFolder(tree);
+  await keepTemplate(site, version, tree, work);
+  const packed = await packFolder(tree, entries, join(work, artifactFileName), site.slug);
+  await rm(tree, { recursive: true });
+  return { entries, packed };
+}
+
+async function keepImmutable(site: SiteFile, version: string, archive: string, work: string) {
+  const folder = join(work, "immutable");
+  await unpackArchive(archive, folder);
+  return readImmutable(site, version, folder);
 }
 
 async function requireFile(site: SiteFile, source: Source, path: string): Promise<string> {

@@ -130,14 +130,24 @@ def make_user_namespace(uid_base):
         os.waitpid(child, 0)
 
 
-def mount_disk(disk, mount_point, user_namespace):
+def reserved_for(disk):
+    """User and group that may use the last blocks of an ext4 file system: its superblock's s_def_resuid and s_def_resgid."""
+    with open(disk, "rb") as file:
+        file.seek(1024 + 0x50)
+        return struct.unpack("<HH", file.read(4))
+
+
+def mount_disk(disk, mount_point, user_namespace, uid_base):
     """Mounts the disk, twice: as it is, and on top of that with the owners shifted into the user namespace.
 
     `nodev`: an image may bring a device node of the laptop's own disk, and the superblock is not the droplet's.
     `noinit_itable`: else the kernel writes zeros into every empty inode table, which fills the sparse file.
     `errors`: an image may ask for the kernel to panic when its file system is damaged.
+    `resuid`, `resgid`: the kernel compares them with the laptop's users, whom the droplet's are out here.
     """
-    subprocess.run(["mount", "-t", "ext4", "-o", "loop,nodev,noinit_itable,errors=remount-ro", disk, mount_point], check=True, stdout=sys.stderr)
+    user, group = reserved_for(disk)
+    options = f"loop,nodev,noinit_itable,errors=remount-ro,resuid={uid_base + user},resgid={uid_base + group}"
+    subprocess.run(["mount", "-t", "ext4", "-o", options, disk, mount_point], check=True, stdout=sys.stderr)
     tree = check(
         LIBC.syscall(SYS_OPEN_TREE, AT_FDCWD, mount_point.encode(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), "open_tree"
     )
@@ -388,7 +398,7 @@ def main():
     check(LIBC.unshare(CLONE_NEWNS), "unshare")
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     user_namespace = make_user_namespace(settings["uidBase"])
-    mount_disk(settings["disk"], settings["mountPoint"], user_namespace)
+    mount_disk(settings["disk"], settings["mountPoint"], user_namespace, settings["uidBase"])
 
     master, slave = os.openpty()
     console_path = os.ttyname(slave)

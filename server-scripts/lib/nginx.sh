@@ -22,6 +22,21 @@ make_log_folder() {
   chmod 770 "$1"
 }
 
+# make_rotation: the service that keeps nginx's logs small.
+make_rotation() {
+  [ ! -e "$SERVICES/rotate" ] || return 0
+  rm -rf "$SERVICES/rotate.new"
+  mkdir "$SERVICES/rotate.new"
+  cat >"$SERVICES/rotate.new/run" <<RUN
+#!/bin/sh
+exec </dev/null 1<>$RUN/log/tree 2>&1
+cd /
+exec env -i PATH=/usr/bin:/bin s6-setuidgid nginx $SCRIPTS/current/chillbox-rotate
+RUN
+  chmod 755 "$SERVICES/rotate.new/run"
+  mv "$SERVICES/rotate.new" "$SERVICES/rotate"
+}
+
 as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
 
 # check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one. Returns 1 with
@@ -57,7 +72,7 @@ check_nginx() {
 # check_text SLUG RELEASE_FOLDER: a digest of what nginx would read with this release.
 check_text() {
   check_site=$SITES/$1
-  set -- "$2"/nginx/*.conf "$NGINX_CONF" "$ROOT"/etc/nginx/conf.d/*.include
+  set -- "$2"/nginx/*.conf "$NGINX_CONF" "$ROOT"/etc/nginx/conf.d/*.include "$STATE"/certs/*/current/http.conf
   for check_path in "$SITES"/*/current/nginx/*.conf; do
     case $check_path in "$check_site"/*) ;; *) set -- "$@" "$check_path" ;; esac
   done
@@ -66,7 +81,8 @@ check_text() {
 
 # A name for all that nginx is to run with: 12 hex digits.
 nginx_generation() {
-  nginx_generation_digest=$(cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include 2>/dev/null | sha256sum)
+  nginx_generation_digest=$(cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include \
+    "$STATE"/certs/*/current/http.conf 2>/dev/null | sha256sum)
   printf '%.12s\n' "$nginx_generation_digest"
 }
 
@@ -102,10 +118,12 @@ served_generation() {
 }
 
 # answers NAME [error]: whether a visitor who asks for this name gets an answer of its site: not the one for unknown names, and 5xx only with
-# "error".
+# "error". Asked by https where port 80 only sends there; whether the certificate is good is another question.
 answers() {
-  answers_code=$(curl --silent --noproxy '*' --max-time 5 --header "Host: $1" --output /dev/null --dump-header "$WORK/answer" \
-    --write-out '%{http_code}' http://127.0.0.1/ || true)
+  answers_scheme=http
+  if cat "$STATE"/certs/*/current/names 2>/dev/null | grep -Fqx -- "$1"; then answers_scheme=https; fi
+  answers_code=$(curl --silent --noproxy '*' --max-time 5 --insecure --connect-to "$1::127.0.0.1:" --output /dev/null \
+    --dump-header "$WORK/answer" --write-out '%{http_code}' "$answers_scheme://$1/" || true)
   case ${2-}$answers_code in
   [1234]?? | error[12345]??) ! grep -qi '^x-chillbox-generation:' "$WORK/answer" ;;
   *) return 1 ;;

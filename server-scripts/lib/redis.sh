@@ -60,7 +60,7 @@ try_redis() {
   cd /
   set -- "$redis_unit/data/private/redis.conf"
   [ ! -e "${1%/*}/users.acl" ] || set -- "$@" --aclfile "${1%/*}/users.acl"
-  exec env -i PATH=/usr/bin:/bin timeout 30 unshare -n s6-setuidgid "_$slug" setpriv --nnp "$redis_server" "$@" \
+  exec env -i PATH=/usr/bin:/bin timeout 30 "$SCRIPTS/current/chillbox-confine" --no-network "_$slug" "$redis_server" "$@" \
     --dir "$redis_trial" --unixsocket "$redis_trial/sock" --save '' --appendonly no --shutdown-on-sigterm nosave </dev/null 8>&- 9>&-
 }
 

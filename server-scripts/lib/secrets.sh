@@ -135,12 +135,12 @@ drop_opened() {
   if [ -d "$2" ] && [ ! -L "$2" ]; then remove_folder "$1" "$2"; else rm -f "$2"; fi
 }
 
-# prune_empty SLUG: folders without an open file go, and the notes of what was in them.
+# prune_empty SLUG: folders without an open file go, and the notes of what was in them. The site's own folder stays: its cron looks into it.
 prune_empty() {
   for prune_path in "$SECRETS/$1"/*; do
     if [ -d "$prune_path" ] && rmdir "$prune_path" 2>/dev/null; then rm -f "$OPENED/$1/${prune_path##*/}"; fi
   done
-  rmdir "$SECRETS/$1" "$OPENED/$1" 2>/dev/null || true
+  rmdir "$OPENED/$1" 2>/dev/null || true
 }
 
 # forget_secrets SLUG: all of a site's secrets go, sealed and open. The list goes first: what it does not name is nobody's.

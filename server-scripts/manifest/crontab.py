@@ -146,8 +146,9 @@ chmod 711 /run/chillbox/cron
 [ -d {locks} ] || mkdir -m 700 {locks}
 chown {slug}:{slug} {locks}
 cd {home}
-# Only after root was given up comes what the site chose: its variables and its PATH.
-exec env -i PATH=/usr/bin:/bin s6-setuidgid {slug} setpriv --nnp \\
+# Only after root was given up comes what the site chose: its variables and its PATH. Its lines run the programs of its services, so they
+# see the secrets of all of them.
+exec env -i PATH=/usr/bin:/bin /usr/local/lib/chillbox/current/chillbox-confine --secrets {slug} {slug} \\
   env PATH={path} $(cat {environment}/.empty) s6-envdir -fn {environment} \\
   /bin/sh "$service/data/run-crontab" "$service" {locks}
 """

@@ -152,5 +152,5 @@ chown _{slug}:{slug} /run/redis/{slug}
 chmod 2710 /run/redis/{slug}
 [ -L /run/redis/{slug}.sock ] || ln -s {slug}/sock /run/redis/{slug}.sock
 # In a network without any way out: what a site may ask of its Redis (REPLICAOF, MIGRATE, CONFIG SET port) reaches nobody.
-exec env -i PATH=/usr/bin:/bin unshare -n s6-setuidgid _{slug} setpriv --nnp sh data/run-redis {words}
+exec env -i PATH=/usr/bin:/bin /usr/local/lib/chillbox/current/chillbox-confine --no-network _{slug} sh data/run-redis {words}
 """

@@ -85,6 +85,7 @@ def begin_as_site(slug, service, log, release, niceness, socket=None, fork=""):
         "environment": f"{release}/env/{service}",
         "path": f"{release}/venv/{service}/bin:/usr/local/bin:/usr/bin:/bin",
         "user": slug,
+        "secrets": f"{slug}/{service}",
         "socket": socket[0] if socket else "",
     }
     quoted = {key: shlex.quote(value) for key, value in words.items()}
@@ -110,9 +111,10 @@ BEGIN = """#!/bin/sh -e
 exec </dev/null 1<>{log} 2>&1
 service=$PWD
 {limit}{hold}cd {app}
-# From left to right: take the socket, if there is one; forget the environment, stop being root, and only then take what the site chose:
-# its variables and its PATH.
-exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} s6-setuidgid {user} setpriv --nnp \\
+# From left to right: take the socket, if there is one; forget the environment, go behind the walls and stop being root, and only then
+# take what the site chose: its variables and its PATH.
+exec {take}env -i PATH=/usr/bin:/bin nice -n {niceness} \\
+  /usr/local/lib/chillbox/current/chillbox-confine --secrets {secrets} {user} \\
   env PATH={path} $(cat {environment}/.empty) s6-envdir -fn {environment} \\
 """
 

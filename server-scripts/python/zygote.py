@@ -113,14 +113,14 @@ class Zygote:
 
     def start(self, service, unit):
         try:
-            descriptors, umask, niceness = belongings(service.connection)
+            descriptors, niceness = belongings(service.connection)
             with open(f"{unit}/data/zygote.json", encoding="utf-8") as file:
                 plan = json.load(file)
         except (OSError, ValueError) as error:
             log(f"{unit} cannot be started: {error}")
             self.forget(service)
             return
-        plan |= {"unit": unit, "umask": umask, "niceness": niceness, "preloaded": self.packages}
+        plan |= {"unit": unit, "niceness": niceness, "preloaded": self.packages}
         parent = os.getpid()
         service.pid = os.fork()
         if service.pid == 0:
@@ -157,7 +157,7 @@ class Zygote:
 
 
 def belongings(connection):
-    """What the waiter has for its service: copies of its socket, its log and s6's notification, its umask and its niceness."""
+    """What the waiter has for its service: copies of its socket, its log and s6's notification, and its niceness."""
     pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     pidfd = os.pidfd_open(pid)
     descriptors = []
@@ -167,9 +167,7 @@ def belongings(connection):
             if descriptor < 0:
                 raise OSError(ctypes.get_errno(), f"file descriptor {number} of its waiter: {os.strerror(ctypes.get_errno())}")
             descriptors.append(descriptor)
-        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-            umask = next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
-        return descriptors, umask, os.getpriority(os.PRIO_PROCESS, pid)
+        return descriptors, os.getpriority(os.PRIO_PROCESS, pid)
     except OSError:
         for descriptor in descriptors:
             os.close(descriptor)

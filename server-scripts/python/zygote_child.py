@@ -4,15 +4,15 @@ import atexit
 import ctypes
 import faulthandler
 import os
-import pwd
 import signal
 import site
 import sys
 import time
 import traceback
 
-PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
+from confine import confine
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 LIBC = ctypes.CDLL(None, use_errno=True)
 # As gunicorn has them: a worker that did not come up, and an application that could not be loaded.
 BOOT_ERROR, LOAD_ERROR = 3, 4
@@ -46,13 +46,10 @@ def drop(plan, descriptors, parent):
     os.setsid()
     arrange(descriptors)
     join_groups(os.path.basename(plan["unit"]))
-    os.umask(plan["umask"])
     os.setpriority(os.PRIO_PROCESS, 0, plan["niceness"])
-    user = pwd.getpwnam(plan["user"])
-    os.initgroups(user.pw_name, user.pw_gid)
-    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    control(PR_SET_NO_NEW_PRIVS, 1)
+    confine(plan["user"], f"{plan['user']}/{plan['service']}")
+    # As for a program that the site's user has started: its own /proc/self is its own. Nothing of root's is left in its memory.
+    control(PR_SET_DUMPABLE, 1)
     # The kernel forgets this when the user changes, so it comes after that; and the parent may have gone before it.
     control(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -60,6 +60,14 @@ async function makeServer() {
       wheelsDigest: "77",
       adminPublicKeys: ["ssh-ed25519 AAAAperson"],
       keepReleases: 3,
+      tls: {
+        enabled: true,
+        directory: "https://acme.test/dir",
+        trial: null,
+        email: "a@box.test",
+        ca: null,
+        hsts: false,
+      },
       sshAllowedAddresses: ["198.51.100.0/24"],
       outbound: [],
       limits: { memoryMiB: 0, processes: 0 },
@@ -68,6 +76,12 @@ async function makeServer() {
     recording,
   );
   return { server, storage };
+}
+async function makeServerKey(number = 1) {
+  const { ServerKey } = await import("../../components/server-key.ts");
+  const { server, storage } = await makeServer();
+  const key = new ServerKey("server-1-key", { server, storage, hostName: "chillbox-test-1", number }, recording);
+  return { server, storage, serverKey: key };
 }
 
 /** stdin of a local or remote command. */
@@ -274,6 +288,14 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
       serverName: "box.test",
       adminPublicKeys: ["ssh-ed25519 AAAAperson"],
       sitesKeep: 3,
+      tls: {
+        enabled: true,
+        directory: "https://acme.test/dir",
+        trial: null,
+        email: "a@box.test",
+        ca: null,
+        hsts: false,
+      },
       firewall: { sshAllowedAddresses: ["198.51.100.0/24"], outbound: [] },
       limits: { memoryMiB: 0, processes: 0 },
     },
@@ -324,6 +346,8 @@ const surroundings = {
   serverName: "box.test",
   techEmail: "a@box.test",
   manageDns: false,
+  acmeServer: "https://acme.test/dir",
+  tls: true,
   artifactBucket: "a",
   immutableBucket: "i",
   immutableBucketHost: "i.nyc3.spaces.test",
@@ -331,13 +355,27 @@ const surroundings = {
   subnet: "10.1.0.0/24",
 };
 
-test("Site: uploads, then one command with the manifest on stdin, without triggers", async () => {
+type Secrets = readonly import("../../lib/site-secrets.ts").SecretsFile[];
+
+/** A site with these secrets, and all that it asked for. */
+async function recordSite(secrets: Secrets) {
   const { Site } = await import("../../components/site.ts");
-  const { resources } = await record(async () => {
-    const { server, storage } = await makeServer();
-    const args = { site, release, reason: "a test", surroundings, storage, server, fetchWheels: true };
+  return record(async () => {
+    const args = {
+      site,
+      release,
+      reason: "a test",
+      surroundings,
+      fetchWheels: true,
+      secrets,
+      ...(await makeServerKey()),
+    };
     return new Site("site-shop", args, recording);
   });
+}
+
+test("Site: uploads, then one command with the manifest on stdin, without triggers; nothing for secrets that it does not have", async () => {
+  const { resources } = await recordSite([]);
   const own = resources.filter(({ name }) => name.startsWith("site-shop"));
   assert.deepEqual(listed(own), [
     "chillbox:index:Site site-shop",
@@ -391,6 +429,72 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   assert.equal(manifest.nginx, "server { listen 80; server_name shop.test; }");
   const opts = optionsOf("site-shop-install");
   assert.equal(opts.deletedWith?.__name, "server-1-droplet");
+});
+
+test("ServerKey: a passphrase of its own for each number, the key made on the server, its public half put in one place", async () => {
+  const { resources, made } = await record(() => makeServerKey(2));
+  const own = resources.filter(({ name }) => name.startsWith("server-1-key"));
+  assert.deepEqual(listed(own), [
+    "chillbox:index:ServerKey server-1-key",
+    "command:local:Command server-1-key-passphrase-2",
+    "command:local:Command server-1-key-publication",
+    "command:remote:Command server-1-key-2",
+  ]);
+  assert.deepEqual(input(own, "server-1-key-passphrase-2"), { bytes: 32 });
+  assert.ok(optionsOf("server-1-key-passphrase-2").ignoreChanges.includes("stdin"), "the passphrase is made once");
+  const { create, delete: gone, logging } = find(own, "server-1-key-2").inputs;
+  assert.deepEqual(
+    [create, gone, logging],
+    ["doas chillbox-server-key ensure", "doas chillbox-server-key forget", "none"],
+  );
+  assert.deepEqual(input(own, "server-1-key-2"), { number: 2, passphrase: "0a1b2c3d" });
+  assert.equal(optionsOf("server-1-key-2").deletedWith?.__name, "server-1-droplet");
+  const { spaces: _, ...publication } = input(own, "server-1-key-publication");
+  const object = "chillbox/public-keys/chillbox-test-1.public.pem";
+  assert.deepEqual(publication, { object, text: "PEM", prefixes: [object] });
+  for (const secret of [made.serverKey.passphrase, made.serverKey.publicKey]) assert.ok(await pulumi.isSecret(secret));
+});
+
+test("Site with secrets: each sealed to the server's key, then one command with all of them, then the install", async () => {
+  const content = { base64: Buffer.from("very secret").toString("base64") };
+  const { resources } = await recordSite([
+    { service: "api", file: "api.cfg", content },
+    { service: "mailer", file: "m.env", content: { older: "0ld" } },
+  ]);
+  const own = resources.filter(({ name }) => name.startsWith("site-shop-secrets"));
+  assert.deepEqual(listed(own), [
+    "chillbox:index:SiteSecrets site-shop-secrets",
+    "command:local:Command site-shop-secrets-api",
+    "command:local:Command site-shop-secrets-mailer",
+    "command:remote:Command site-shop-secrets-put",
+  ]);
+  const prefix = "chillbox/encrypted-secrets/shop/api/chillbox-test-1/";
+  const { spaces, ...seal } = input(own, "site-shop-secrets-api");
+  assert.equal((spaces as { accessKey: string }).accessKey, "storage-upload-key-access");
+  assert.deepEqual(seal, {
+    slug: "shop",
+    secret: { service: "api", file: "api.cfg", content },
+    publicKey: "PEM",
+    object: `${prefix}api.cfg`,
+    prefixes: [prefix],
+  });
+  assert.deepEqual(input(own, "site-shop-secrets-mailer").prefixes, [], "what other tools have put is theirs");
+  const put = find(own, "site-shop-secrets-put");
+  assert.equal(put.inputs.create, "doas chillbox-secrets put");
+  assert.equal(put.inputs.delete, "doas chillbox-secrets remove");
+  assert.deepEqual(JSON.parse(put.inputs.stdin), {
+    slug: "shop",
+    key: { number: 1, passphrase: "0a1b2c3d" },
+    secrets: Array(2).fill({ service: "api", file: "api.cfg", format: "envelope", sha256: "sealed", number: 5 }),
+  });
+  const needed = (name: string) =>
+    (optionsOf(name).dependsOn as { __name: string }[]).map(({ __name }) => __name).sort();
+  assert.deepEqual(needed("site-shop-secrets-put"), ["server-1-configure", "server-1-key-1"]);
+  assert.ok(needed("site-shop-install").includes("site-shop-secrets-put"));
+  // Only what goes through the encryption has the secret.
+  const text = Buffer.from("very secret").toString("base64");
+  const holders = resources.filter(({ inputs }) => JSON.stringify(inputs).includes(text)).map(({ name }) => name);
+  assert.deepEqual(holders, ["site-shop-secrets-api"]);
 });
 
 test("Dns: a zone for each registrable domain, a record for each name", async () => {

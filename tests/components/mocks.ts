@@ -25,6 +25,7 @@ const printed: Record<string, object> = {
   "make-ssh-key.ts": { privateKey: "PRIVATE KEY\n", publicKey: "ssh-ed25519 AAAApublic chillbox" },
   "make-envelope.ts": { envelope: "ZW52ZWxvcGU=", sha256: "ee", privateKey: "ENVELOPE KEY" },
   "build-image.ts": { path: "/cache/alpine.qcow2.gz", digest: "dd" },
+  "seal-secret.ts": { service: "api", file: "api.cfg", format: "envelope", sha256: "sealed", number: 5 },
   "put-release.ts": { artifact: { sha256: "put", size: 34, digest: "tree" }, by: "me@laptop" },
   "put-image.ts": { at: "2026-01-01T00:00:00Z" },
   "run.ts enrol": {
@@ -41,6 +42,10 @@ function answer({ type, name, inputs }: RecordedResource): Record<string, unknow
     case "command:local:Command": {
       const script = Object.keys(printed).find((word) => String(inputs.create).includes(`/${word}`));
       return { stdout: JSON.stringify(script ? printed[script] : {}), stderr: "" };
+    }
+    case "command:remote:Command": {
+      const isKey = String(inputs.create).includes("chillbox-server-key");
+      return { stdout: isKey ? JSON.stringify({ number: 1, publicKey: "PEM", fingerprint: "ff" }) : "", stderr: "" };
     }
     case "digitalocean:index/droplet:Droplet":
       return { ipv4Address: "198.51.100.7", dropletUrn: "do:droplet:7" };

@@ -19,7 +19,7 @@ const own = {
 };
 
 /** Settings as they come out of Pulumi.yaml's defaults and these values. */
-function settingsWith(values: Record<string, unknown> = {}) {
+function settingsWith(values: Record<string, unknown> = {}, plainSecrets = false) {
   const all: Record<string, string> = {};
   const given = {
     ...Object.fromEntries(Object.entries(declared).map(([key, entry]) => [key, entry.default])),
@@ -30,7 +30,7 @@ function settingsWith(values: Record<string, unknown> = {}) {
     if (value === undefined) continue;
     all[`chillbox:${key}`] = typeof value === "object" ? JSON.stringify(value) : String(value);
   }
-  pulumi.runtime.setAllConfig(all);
+  pulumi.runtime.setAllConfig(all, plainSecrets ? [] : ["chillbox:secrets"]);
   return readSettings();
 }
 
@@ -106,6 +106,57 @@ for (const [what, values, problem] of bad) {
     assert.throws(() => settingsWith(values), { name: "UserError", message: problem });
   });
 }
+
+const canary = "canary-5f0e";
+const badSecrets: [string, unknown, RegExp][] = [
+  ["no map of sites", canary, /^chillbox:secrets is not a map\. .*pulumi config rm --path 'secrets'$/],
+  ["no map of services", { shop: canary }, /^chillbox:secrets\.shop is not a map/],
+  ["a text that is no whole file", { shop: { api: canary } }, /^chillbox:secrets\.shop\.api is a text and not a whole/],
+  ["a whole file that is empty", { shop: { api: "base64:" } }, /^chillbox:secrets\.shop\.api is a text/],
+  ["a whole file that is no base64", { shop: { api: `base64:${canary}` } }, /^chillbox:secrets\.shop\.api is a text/],
+  ["a list of services", { shop: { api: [canary] } }, /^chillbox:secrets\.shop\.api is not a map/],
+  ["a value that is no text", { shop: { api: { A: canary, B: 5 } } }, /^chillbox:secrets\.shop\.api\.B is not a text/],
+  ["a key with more keys", { shop: { api: { A: { B: canary } } } }, /^chillbox:secrets\.shop\.api\.A is not a text/],
+  ["an older file without its key", { shop: { api: { older: "ab".repeat(32) } } }, /older stands for a file/],
+  [
+    "an older file without its digest",
+    { shop: { api: { older: canary, key: "1" } } },
+    /^chillbox:secrets\.shop\.api\.older stands/,
+  ],
+];
+for (const [what, secrets, problem] of badSecrets) {
+  test(`secrets: ${what} is refused, and no value is told`, () => {
+    assert.throws(
+      () => settingsWith({ secrets }),
+      ({ name, message }: Error) => name === "UserError" && problem.test(message) && !message.includes(canary),
+    );
+  });
+}
+
+test("secrets of each kind are read, and what was removed is not there", () => {
+  const secrets = {
+    shop: { api: { KEY: "a b" }, mailer: "base64:/+8=", old: { older: "ab".repeat(32), key: "1" }, gone: {} },
+    left: {},
+    none: { api: {} },
+  };
+  assert.deepEqual(settingsWith({ secrets }).secrets, {
+    shop: { api: { keys: { KEY: "a b" } }, mailer: { base64: "/+8=" }, old: { older: "ab".repeat(32), key: 1 } },
+  });
+});
+
+test("secrets that lie in the stack's file as they are, are refused", () => {
+  assert.throws(() => settingsWith({ secrets: { shop: { api: { A: canary } } } }, true), {
+    message: /^chillbox:secrets is not encrypted\. .* pulumi config set --secret --path$/,
+  });
+  assert.deepEqual(settingsWith({ secrets: {} }, true).secrets, {});
+});
+
+test("more configuration than Pulumi can hand over is refused, with the key that is too large", () => {
+  const secrets = { shop: { api: `base64:${Buffer.alloc(78_000, canary).toString("base64")}` } };
+  assert.throws(() => settingsWith({ secrets }), {
+    message: /^The stack's configuration is 103 KiB .*\nThe largest key is chillbox:secrets\./,
+  });
+});
 
 test("all problems are told at once", () => {
   assert.throws(

@@ -3,8 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { sha256 } from "../../lib/archive.ts";
 import { layOutExamples } from "../sites/lay-out.ts";
 import { exampleChecks, exampleStack } from "./example-checks.ts";
+import { get } from "./get.ts";
+import { putOlderSecrets } from "./older-secrets.ts";
 import { ProjectCopy } from "./project-copy.ts";
 
 /** The sites in tests/sites/, which together use every field of the contract, deployed at once by one `up`. */
@@ -47,6 +50,25 @@ describe("the example sites", async () => {
   });
 
   for (const { site, what, check } of exampleChecks) it(`${site} ${what}`, () => check(stack));
+
+  it("start what waited as soon as it has its secrets: by key, and a file that older tools encrypted", async () => {
+    const key = 'it\'s a "key" # = $HOME\nüber 2 lines ';
+    const file = "SMTP_PASSWORD = 'as in 2023'\n";
+    assert.match((await get(stack.at("vault.test", "/keys/"))).text, /maintenance/);
+    copy.write("key", `${key}\n`);
+    const line = "pulumi config set --secret --path 'secrets.vault.keys.EXAMPLE' --stack local <key";
+    await putOlderSecrets(copy, { slug: "heritage", service: "mailer", file: "mailer.secrets.cfg", content: file });
+    for (const outcome of [
+      await copy.shell(line),
+      await copy.chillbox(["secrets", "adopt", "heritage", "mailer"]),
+      await copy.chillbox(["up", "--yes"]),
+    ]) {
+      assert.equal(outcome.exitCode, 0, outcome.output);
+    }
+    const { digests } = JSON.parse((await get(stack.at("vault.test", "/keys/"))).text);
+    assert.deepEqual(digests, { EXAMPLE: sha256(Buffer.from(key)) });
+    assert.equal((await get(stack.at("heritage.test", "/mailer/"))).text, sha256(Buffer.from(file)));
+  });
 
   it("change nothing the second time", async () => {
     const outcome = await copy.chillbox(["up", "--yes"]);

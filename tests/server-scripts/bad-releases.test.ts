@@ -114,7 +114,7 @@ async function state(): Promise<string[]> {
     for path in /srv/app /usr/local/src/app /etc/nginx/conf.d /tmp; do echo "$path: $(ls -A $path | tr '\\n' ' ')"; done
     ls /run/chillbox/services /run/chillbox/scan
     s6-fdholder-list /run/chillbox/fdholder/socket
-    nft list table inet chillbox_ports | sha256sum
+    nft list table inet chillbox_sites | sha256sum
     curl -s -o /dev/null -D - -H 'Host: nobody.invalid' http://127.0.0.1/ | grep -i generation
     ps -o pid,user,args | sed 1d
   `);

@@ -28,7 +28,7 @@ commands() { for path in "$scripts"/chillbox-*; do basename "$path"; done; }
 @test "commands that need a word say which" {
   refuses 'say install, rollback, remove, purge, list or log' script chillbox-site
   refuses 'say adopt or confirm' script chillbox-host-key
-  refuses 'say prepare or start' script chillbox-tree
+  refuses 'say prepare, walls or start' script chillbox-tree
   refuses 'say install SCRIPTS WHEELS' script chillbox-scripts install
   refuses 'say SLUG SOURCE VENV' script chillbox-venv hello
 }

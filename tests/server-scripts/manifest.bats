@@ -103,13 +103,13 @@ TABLE
   grep -q 'keys_zone=cache_my_site:' "$release/nginx/my-site.conf"
   grep -q 'proxy_cache cache_my_site;' "$release/nginx/my-site.conf"
   grep -Fq -- "--worker-class sync --workers 2 --max-requests 10 --log-level info 'my_site_api.app:create_app()'" "$release/services/api/run"
-  grep -Fq 'nice -n 5 s6-setuidgid my-site setpriv --nnp' "$release/services/api/run"
+  tr -d '\n' <"$release/services/api/run" | grep -Fq 'nice -n 5 \  /usr/local/lib/chillbox/current/chillbox-confine --secrets my-site/api my-site \'
   for file in run finish; do "${shell[@]}" -n "$release/services/api/$file"; done
   [ "$(cat "$release/services/api/data/socket")" = 'my-site.:8001 127.0.0.1 8001' ]
   [ "$(stat -c %a "$release/env/api" "$release/env/api/A" | xargs)" = '750 640' ]
   # Whatever the site chose is taken after root was given up.
-  tr -d '\n' <"$release/services/api/run" | grep -q 's6-setuidgid my-site setpriv --nnp.*s6-envdir'
-  [ "$(tr -d '\n' <"$release/services/api/run" | grep -c 's6-envdir.*s6-setuidgid\|/venv/.*s6-setuidgid')" = 0 ]
+  tr -d '\n' <"$release/services/api/run" | grep -q 'chillbox-confine --secrets my-site/api my-site .*s6-envdir'
+  [ "$(tr -d '\n' <"$release/services/api/run" | grep -c 's6-envdir.*chillbox-confine\|/venv/.*chillbox-confine')" = 0 ]
 }
 
 # run_of COMMAND: what a worker with this command runs, after what comes before every worker's.
@@ -176,7 +176,7 @@ run_of() {
   grep -Fqx 'port "0"' "$unit/data/private/redis.conf"
   grep -Fqx 'shutdown-on-sigterm "save"' "$unit/data/private/redis.conf"
   [ "$(stat -c %a "$unit/data/private" "$unit"/data/private/* | xargs)" = '750 640 640' ]
-  grep -Fq 'exec env -i PATH=/usr/bin:/bin unshare -n s6-setuidgid _my-site setpriv --nnp sh data/run-redis' "$unit/run"
+  grep -Fq 'current/chillbox-confine --no-network _my-site sh data/run-redis' "$unit/run"
   [ -e "$unit/data/first" ]
   for file in run data/run-redis; do "${shell[@]}" -n "$unit/$file"; done
 }
@@ -191,7 +191,7 @@ run_of() {
   [ "$(cut -d ' ' -f 1-3,7 "$unit/data/private/schedule")" = '1 ,0, ,0, both' ]
   [ "$(cat "$release/env/_cron/A" "$release/env/_cron/HOME")" = "b/var/lib/my-site/_cron" ]
   [ -e "$unit/data/exclusive" ]
-  tr -d '\n' <"$unit/run" | grep -q 's6-setuidgid my-site setpriv --nnp.*s6-envdir.*run-crontab'
+  tr -d '\n' <"$unit/run" | grep -q 'chillbox-confine --secrets my-site my-site .*s6-envdir.*run-crontab'
   for file in run data/run-crontab; do "${shell[@]}" -n "$unit/$file"; done
 }
 

@@ -64,6 +64,8 @@ export class TestServer {
     this.#envelope = { key: pair.privateKey, sha256: sha256(envelope) };
     this.host.setMetadata({
       hostname: "box",
+      "interfaces/private/0/ipv4/address": this.host.vpcAddress,
+      "interfaces/private/0/ipv4/netmask": "255.255.255.0",
       "public-keys": this.host.text("key.pub"),
       "user-data": renderUserData({ hostKey: this.host.text("provisional"), envelope }),
     });
@@ -207,6 +209,14 @@ export class TestServer {
       serverName: "box.test",
       adminPublicKeys: [],
       sitesKeep: 3,
+      tls: {
+        enabled: false,
+        directory: "https://acme.test/dir",
+        trial: null,
+        email: "admin@box.test",
+        ca: null,
+        hsts: false,
+      },
       firewall: { sshAllowedAddresses: ["0.0.0.0/0"], outbound: [] },
       limits: { memoryMiB: 0, processes: 0 },
     };

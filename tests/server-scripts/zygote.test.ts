@@ -147,34 +147,25 @@ test("a forked service has the site's user, environment and virtual environment,
 
 test("a forked service reaches neither the zygote nor another one", { timeout: 60_000 }, async () => {
   const attacks = `[attack(what) for what in ${JSON.stringify(["socket", "mem zygote", "environ zygote", "mem two", "environ two", "kill two", "kill zygote", "ptrace two"])}]`;
+  // It could not find them by itself: the processes of others are hidden.
   const first = `
 import ctypes
-def pid_of(name):
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            status = open(f"/proc/{pid}/status").read()
-            line = open(f"/proc/{pid}/cmdline").read()
-        except OSError:
-            continue
-        uid = status.split("Uid:")[1].split()[0]
-        if "zygote.py" in line and (uid == "0") == (name == "zygote") and int(pid) != os.getpid() and uid != str(os.getuid()):
-            return int(pid)
-    raise OSError(f"{name} is not to be found")
+pids = {"zygote": ${await root(`echo ${zygote}`)}, "two": ${await root("pgrep -u two -f zygote.py")}}
 def attack(what):
     try:
         kind, *name = what.split()
         if kind == "socket":
             socket.socket(socket.AF_UNIX).connect("/run/chillbox/zygote/x/socket")
         elif kind == "kill":
-            os.kill(pid_of(name[0]), 0)
+            os.kill(pids[name[0]], 0)
         elif kind == "ptrace":
             libc = ctypes.CDLL(None, use_errno=True)
-            if libc.ptrace(16, pid_of(name[0]), 0, 0) != 0:
+            if libc.ptrace(16, pids[name[0]], 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), "ptrace")
         else:
-            open(f"/proc/{pid_of(name[0])}/{kind}", "rb").read(1)
+            open(f"/proc/{pids[name[0]]}/{kind}", "rb").read(1)
         return what
-    except PermissionError:
+    except (PermissionError, FileNotFoundError):
         return "denied"
 `;
   await install(await manifest("one", 8201, flaskSite("one", "attacker", { code: attacks, first })));

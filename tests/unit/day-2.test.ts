@@ -16,6 +16,7 @@ const service: ServiceStatus = {
   exitCode: -1,
   signal: "NA",
   lacksSecrets: false,
+  locked: false,
   lastLine: null,
 };
 
@@ -31,6 +32,7 @@ const status: Status = {
     disk: { totalBytes: 10 * 2 ** 30, availableBytes: 8 * 2 ** 30 },
     scripts: "0123456789abcdef",
     nginx: { up: true, seconds: 60 },
+    locked: false,
   },
   sites: [
     {
@@ -99,6 +101,12 @@ describe("status and log for a person", () => {
     assert.match(renderStatus({ ...status, sites: [] }), /\nNo sites\.\n$/);
   });
 
+  it("says that the server waits to be unlocked", () => {
+    const locked = { ...status, server: { ...status.server, locked: true } };
+    assert.match(renderStatus(locked), /\nThe server is locked since it was started: npx chillbox unlock\n/);
+    assert.doesNotMatch(renderStatus(status), /locked/);
+  });
+
   it("calls a site's Redis and cron what people call them", () => {
     const [site] = status.sites;
     const services = ["_redis", "_cron"].map((name) => ({ ...service, name }));
@@ -112,7 +120,8 @@ describe("status and log for a person", () => {
     assert.equal(stateOf({ ...down, signal: "SIGKILL" }), "down 1 s (killed by SIGKILL; starts again)");
     assert.match(stateOf({ ...down, exitCode: 1, wanted: false }), /exit code 1; is not started again: it ended too/);
     assert.match(stateOf(down), /never ran/);
-    assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets");
+    assert.equal(stateOf({ ...down, lacksSecrets: true }), "waits for its secrets: npx chillbox secrets");
+    assert.equal(stateOf({ ...down, locked: true }), "locked: npx chillbox unlock");
   });
 
   it("tells of certificates that cannot be read, have ended, or end within two weeks, and of no others", () => {
@@ -189,15 +198,31 @@ describe("the connection to a server", () => {
     assert.equal(await cut.ended, 255, "the connection was lost");
   });
 
+  it("starts a command while its input is still being made", async (t) => {
+    const client = await connect(await serverFor(t));
+    t.after(() => client.end());
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const waiting = run(client, "echo first; cat", promise);
+    setTimeout(() => resolve("then"), 200);
+    assert.equal((await waiting).output, "first\nthen");
+    const late = new Promise<string>((done) => setTimeout(() => done("too late"), 200));
+    assert.deepEqual(await run(client, "echo no >&2; exit 3", late), { code: 3, output: "", errors: "no\n" });
+    await assert.rejects(run(client, "cat", Promise.reject(new UserError("no input"))), /no input/);
+    assert.equal((await run(client, "cat", "goes on")).output, "goes on");
+  });
+
   it("reads JSON answers, and tells a failure as the server's command told it", async (t) => {
     const client = await connect(await serverFor(t));
     t.after(() => client.end());
     assert.deepEqual(await ask(client, "cat", { slug: "hello" }), { slug: "hello" });
-    await assert.rejects(ask(client, "echo 'chillbox-site-log: fatal: no such site' >&2; exit 1"), (error) => {
-      assert.ok(error instanceof UserError);
-      assert.equal(error.message, "no such site");
-      return true;
-    });
+    await assert.rejects(
+      ask(client, "printf 'chillbox-site-log: %s\\n' 'step: look' 'fatal: no such site' >&2; exit 1"),
+      (error) => {
+        assert.ok(error instanceof UserError);
+        assert.equal(error.message, "no such site");
+        return true;
+      },
+    );
     await assert.rejects(ask(client, "no-such-command"), /the next `up` brings its scripts up to date/);
   });
 

@@ -5,6 +5,7 @@ import rpc from "@pulumi/pulumi/proto/language_grpc_pb.js";
 import pb from "@pulumi/pulumi/proto/language_pb.js";
 import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import empty from "google-protobuf/google/protobuf/empty_pb.js";
+import { configProblem } from "../../../lib/config-size.ts";
 import { compileCacheFolder } from "../plugin/compile-cache.ts";
 import { grpcOptions, listen, unary } from "../plugin/grpc.ts";
 import { refusal } from "../plugin/stack.ts";
@@ -87,9 +88,13 @@ async function run(
   if (refused !== undefined) {
     return new pb.RunResponse().setError(refused);
   }
+  const config = Object.fromEntries(request.getConfigMap().getEntryList() as [string, string][]);
+  // Linux would refuse to start the program, in words that help nobody.
+  const tooLarge = configProblem(config);
+  if (tooLarge !== undefined) return new pb.RunResponse().setError(tooLarge);
   const child = spawn(process.execPath, programArguments(request, engineAddress), {
     cwd: request.getPwd() || process.cwd(),
-    env: programEnvironment(request),
+    env: programEnvironment(request, config),
     stdio: ["ignore", "inherit", "inherit"],
   });
   running.add(child);
@@ -143,11 +148,7 @@ function nodeArguments(request: RunRequest): string[] {
   return typeof nodeargs === "string" ? nodeargs.split(/\s+/).filter(Boolean) : [];
 }
 
-function programEnvironment(request: RunRequest): NodeJS.ProcessEnv {
-  const config: Record<string, string> = {};
-  request.getConfigMap().forEach((value, key) => {
-    config[key] = value;
-  });
+function programEnvironment(request: RunRequest, config: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   return {
     ...process.env,
     // Pulumi's SDKs are large: compiled once, they load in half the time.

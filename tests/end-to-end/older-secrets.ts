@@ -1,0 +1,46 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { publicKeyObjectKey, secretsObjectKey } from "../../lib/names.ts";
+import type { StackFacts } from "../../lib/stack-facts.ts";
+import { getContent, openSpaces, putObjects } from "../../local-commands/spaces.ts";
+import type { ProjectCopy } from "./project-copy.ts";
+
+/**
+ * Puts a secrets file into the artifact bucket as a site's own older tools do (site contract, section 8): the server's public key comes out
+ * of the bucket, openssl does the rest.
+ */
+export async function putOlderSecrets(
+  copy: ProjectCopy,
+  { slug, service, file, content }: { slug: string; service: string; file: string; content: string },
+): Promise<void> {
+  const { exitCode, output } = await copy.shell("pulumi stack output --stack local --show-secrets --json");
+  if (exitCode !== 0) throw new Error(output);
+  const { facts, unlock } = JSON.parse(output) as { facts: StackFacts; unlock: { hostName: string } };
+  const { artifactBucket: bucket, ...target } = facts.buckets;
+  const client = openSpaces(target, { HTTP_PROXY: copy.settings.spacesProxy });
+  const key = await getContent(client, bucket, publicKeyObjectKey(unlock.hostName));
+  if (!key) throw new Error("the server's public key is not in the bucket");
+  const encrypted = encryptAsOlderTools(key.content, content);
+  const object = secretsObjectKey(slug, service, unlock.hostName, file);
+  await putObjects(client, bucket, [{ key: object, text: encrypted, acl: "private" }]);
+}
+
+function encryptAsOlderTools(publicKey: Buffer, content: string): Buffer {
+  const folder = mkdtempSync(join(tmpdir(), "chillbox-older-secrets-"));
+  try {
+    writeFileSync(join(folder, "key.pem"), publicKey);
+    writeFileSync(join(folder, "plain"), content);
+    const script = `
+      openssl rand -base64 128 | tr -d '\\n' > password
+      openssl pkeyutl -encrypt -pubin -inkey key.pem -in password -out password.enc \
+        -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha512
+      openssl enc -aes-256-cbc -md sha512 -pbkdf2 -iter 313131 -salt -pass file:password -in plain -out rest
+      cat password.enc rest > secrets`;
+    execFileSync("sh", ["-euc", script], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
+    return readFileSync(join(folder, "secrets"));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

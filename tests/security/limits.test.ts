@@ -1,0 +1,157 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { TestServer } from "../server-scripts/server.ts";
+import { answering, makeTree, siteParts } from "../server-scripts/test-site.ts";
+
+/** A server of the smallest plan with a quiet site and one that does what a site must not, for all tests of this file. */
+const server = new TestServer({ memoryMiB: 512 });
+const folder = mkdtempSync(join(tmpdir(), "chillbox-limits-"));
+const quiet = { slug: "quiet", port: 8101 };
+const wild = { slug: "wild", port: 8102 };
+
+before(
+  async () => {
+    await server.boot();
+    for (const name of ["enrol", "configure"] as const) {
+      const said = await server.playbook(name);
+      assert.equal(said.code, 0, said.errors);
+    }
+    await install(quiet, answering("quiet"));
+    await install(wild, misbehaving);
+  },
+  { timeout: 300_000 },
+);
+after(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Each request to /api/<what> begins it in a process of its own, and answers. */
+const misbehaving = `import os, sys
+
+def fork():
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+
+def memory():
+    # The kernel ends the one that takes it, so there is always another.
+    while os.fork():
+        os.wait()
+    held = []
+    while True:
+        held.append(bytearray(b"x" * 1000000))
+
+def log():
+    while True:
+        sys.stderr.write("a line of a hundred characters " * 3 + "\\n")
+
+def disk():
+    with open(os.environ["HOME"] + "/full", "wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 1000000)
+
+def create_app():
+    def application(environ, start_response):
+        name = environ["PATH_INFO"].rsplit("/", 1)[-1]
+        if name in globals() and os.fork() == 0:
+            os.setsid()
+            globals()[name]()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"wild\\n"]
+    return application
+`;
+
+async function install(site: typeof quiet, application: string): Promise<void> {
+  const tree = makeTree(folder, site.slug, site.slug, application);
+  const manifest = await server.manifest(site.slug, tree, { ...siteParts(site, site.slug), watchSeconds: 1 });
+  const said = await server.ssh("doas chillbox-site install", manifest);
+  assert.equal(said.code, 0, said.errors);
+}
+
+async function root(command: string): Promise<string> {
+  const said = await server.ssh(`doas sh -c '${command.replaceAll("'", "'\\''")}'`);
+  assert.equal(said.code, 0, said.errors);
+  return said.out.trim();
+}
+
+async function ask(slug: string, path: string): Promise<string> {
+  const url = `http://${server.host.address}/api/${path}`;
+  return (await server.run(["curl", "--silent", "--max-time", "10", "--header", `Host: ${slug}.test`, url])).out.trim();
+}
+
+/** Milliseconds that the other site's service and a new ssh connection take: the middle of some. */
+async function times(): Promise<{ site: number; ssh: number }> {
+  const site = await middle(9, async () => assert.equal(await ask("quiet", ""), "quiet"));
+  const ssh = await middle(5, async () => assert.equal((await server.ssh("true")).code, 0));
+  return { site, ssh };
+}
+
+async function middle(count: number, action: () => Promise<void>): Promise<number> {
+  const taken: number[] = [];
+  for (let round = 0; round < count; round++) {
+    const started = performance.now();
+    await action();
+    taken.push(performance.now() - started);
+  }
+  return taken.sort((a, b) => a - b)[count >> 1] ?? 0;
+}
+
+/** Ends what the wild site began, by its service's own supervisor, and waits until it answers again. */
+async function recover(): Promise<void> {
+  await root("s6-svc -r /run/chillbox/scan/wild.api@*");
+  for (let waited = 0; (await ask("wild", "")) !== "wild"; waited += 100) {
+    assert.ok(waited < 20_000, "the wild site does not come back");
+    await sleep(100);
+  }
+}
+
+/** Text of a file of the wild site's control group, whatever the version. */
+const group = (first: string, second: string) =>
+  `cat /sys/fs/cgroup/${first.replace("/", "/sites/wild.api@*/")} 2>/dev/null || cat /sys/fs/cgroup/sites/wild.api@*/${second}`;
+
+/** What it did is seen in a value on the server, so that a hog that never ran shows. */
+const misdeeds: [what: string, path: string, seen: string, pattern: RegExp][] = [
+  ["fork bomb", "fork", group("pids/pids.current", "pids.current"), /^128$/],
+  ["memory hog", "memory", group("memory/memory.failcnt", "memory.events"), /^([1-9]|low 0(\n.*)*oom_kill [1-9])/],
+  ["log flood", "log", "ls /var/log/wild-api | grep -c ^@", /^5$/],
+  ["full disk", "disk", "df -P / | awk 'NR == 2 { print $4 }'", /^0$/],
+];
+
+for (const [what, path, seen, pattern] of misdeeds) {
+  test(`a ${what} in one site: the other site and ssh answer within twice their idle time`, {
+    timeout: 120_000,
+  }, async (context) => {
+    const idle = await times();
+    assert.equal(await ask("wild", path), "wild");
+    for (let waited = 0; !pattern.test(await root(seen)); waited += 200) {
+      assert.ok(waited < 40_000, `no ${what} is seen: ${await root(seen)}`);
+      await sleep(200);
+    }
+    const busy = await times();
+    context.diagnostic(JSON.stringify({ idle, busy }));
+    // The machine under the test has other things to do, too: a few milliseconds are no measure.
+    assert.ok(busy.site <= 2 * Math.max(idle.site, 25), `the site: ${busy.site} ms after ${idle.site} ms`);
+    assert.ok(busy.ssh <= 2 * Math.max(idle.ssh, 250), `ssh: ${busy.ssh} ms after ${idle.ssh} ms`);
+    await root("rm -f /var/lib/wild/api/full");
+    await recover();
+    assert.ok(Number(await root(group("pids/pids.current", "pids.current"))) < 10, "processes of it are left");
+  });
+}
+
+test("a service's logs, and nginx's, stay small without a lost line", { timeout: 60_000 }, async () => {
+  assert.ok(Number((await root("du -sm /var/log/wild-api")).split("\t")[0]) <= 7);
+  await root("s6-setuidgid nginx truncate -s 6M /var/log/nginx/quiet/access.log");
+  const before = Number(await root("cat /var/log/nginx/quiet/access.log* | grep -ac rotation || true"));
+  assert.equal(before, 0);
+  let asked = 0;
+  for (const until = Date.now() + 8000; Date.now() < until; asked++) await ask("quiet", "rotation");
+  assert.equal(await root("ls /var/log/nginx/quiet"), "access.log\naccess.log.1");
+  assert.equal(Number(await root("cat /var/log/nginx/quiet/access.log* | grep -ac rotation")), asked);
+});
