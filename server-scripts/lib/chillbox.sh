@@ -123,11 +123,10 @@ lock() {
 
 unlock() { case $1 in switch) exec 8>&- ;; *) exec 9>&- ;; esac }
 
-# give_way NICENESS: what this script and its programs do from here on waits for whoever else needs the processor. The kernel may count by
-# sessions; that of the caller is as before with `give_way 0`, its programs are not.
+# What this script and its programs do from here on waits for whoever else needs the processor. The kernel may count by sessions.
 give_way() {
-  [ "$1" = 0 ] || renice -n "$1" -p $$ >/dev/null 2>&1 || true
-  echo "$1" 2>/dev/null >"/proc/$$/autogroup" || true
+  renice -n 19 -p $$ >/dev/null 2>&1 || true
+  echo 19 2>/dev/null >"/proc/$$/autogroup" || true
 }
 
 # A private folder on tmpfs, in $WORK_IN or $RUN, that goes away with the script; those of scripts that were killed go, too.

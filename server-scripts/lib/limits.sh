@@ -91,19 +91,10 @@ join_group() {
   read -r join_bytes join_processes <"$RUN/limits"
   join_code=0
   set_limits "sites/$1" "$join_bytes" "$join_processes" || join_code=1
-  # Nobody waits for a build as visitors wait for a service.
-  case $1 in *._build) lower_weight "sites/$1" ;; esac
   for join_root in $(group_roots memory pids cpu); do
     echo "$2" 2>/dev/null >"$join_root/sites/$1/cgroup.procs" || join_code=1
   done
   return "$join_code"
-}
-
-# lower_weight GROUP: a quarter of the processor's time that others get, while they need it.
-lower_weight() {
-  for lower_weight_root in $(group_roots cpu); do
-    echo 256 2>/dev/null >"$lower_weight_root/$1/cpu.shares" || echo 25 2>/dev/null >"$lower_weight_root/$1/cpu.weight" || true
-  done
 }
 
 # end_group NAME: kills what is left in the group, forks included, and removes it. Nothing happens when there is none.
