@@ -40,7 +40,10 @@ async function fetchLynis({ server, folder }: Surroundings): Promise<void> {
   const work = join(folder, "lynis");
   mkdirSync(work, { recursive: true });
   // apt checks the package against Debian's keys.
-  execFileSync("apt-get", ["--quiet", "download", "lynis"], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync("apt-get", ["--quiet", "-o", "APT::Sandbox::User=root", "download", "lynis"], {
+    cwd: work,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   const archive = readdirSync(work).find((name) => name.endsWith(".deb")) ?? "";
   const tar = execFileSync("dpkg-deb", ["--fsys-tarfile", join(work, archive)], { maxBuffer: 64 << 20 });
   writeFileSync(join(server.files, "lynis.tar"), tar);
