@@ -13,6 +13,7 @@ import { ServerKey } from "./components/server-key.ts";
 import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
+import { readRoots, trialDirectory } from "./lib/acme.ts";
 import { closeFolder } from "./lib/close-folder.ts";
 import { reasonOfUp } from "./lib/last-deploy.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
@@ -30,7 +31,7 @@ shortenFollowUpErrors();
 // Pulumi's own files are for its user alone; what a site's build makes is made as people know it.
 process.umask(0o022);
 // First everything that can be wrong on the laptop: it stops the program before a resource is asked for.
-const { settings, known, sites, secrets, scripts, wheels, files } = await prepare().catch((error: unknown) => {
+const { settings, known, sites, secrets, scripts, wheels, tls, files } = await prepare().catch((error: unknown) => {
   throw error instanceof UserError ? new pulumi.RunError(error.message) : error;
 });
 const { resourceName, region, protect, server: serverSettings } = settings;
@@ -92,6 +93,7 @@ const server = new Server(
     wheelsDigest: wheels,
     adminPublicKeys: serverSettings.adminPublicKeys,
     keepReleases: serverSettings.keepReleases,
+    tls,
     sshAllowedAddresses: serverSettings.sshAllowedAddresses,
     outbound: serverSettings.outbound,
     limits: serverSettings.limits,
@@ -175,6 +177,8 @@ async function prepare() {
     serverName: settings.server.name,
     techEmail: settings.techEmail,
     manageDns: settings.dns.manage,
+    acmeServer: settings.tls.acmeServer,
+    tls: settings.tls.enabled,
     s3Endpoint: settings.spaces.endpoint,
   };
   const checked = await checkSites({
@@ -189,9 +193,13 @@ async function prepare() {
   const secrets = siteSecrets(
     checked.map(({ site }) => site),
     settings.secrets,
+    settings.server.keyNumber,
   );
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
+  const { enabled, hsts, acmeServer: directory, acmeCaFile } = settings.tls;
+  const ca = await readRoots(acmeCaFile);
+  const tls = { enabled, directory, trial: trialDirectory(directory), email: settings.techEmail, ca, hsts };
   const configuration = await configurationDigest(project, settings.stack);
   const files = {
     format: factsFormat,
@@ -206,5 +214,5 @@ async function prepare() {
       return { ...each, reason: await reasonOfUp(home, settings.stack, each.site.slug) };
     }),
   );
-  return { settings, known, sites, secrets, scripts, wheels, files };
+  return { settings, known, sites, secrets, scripts, wheels, tls, files };
 }

@@ -46,6 +46,14 @@ export interface Settings {
   /** The sites' secrets: never in a message, an argument or an input that is not secret. */
   readonly secrets: SecretsConfig;
   readonly techEmail: string;
+  readonly tls: {
+    readonly enabled: boolean;
+    /** URL of the ACME server's directory. */
+    readonly acmeServer: string;
+    /** Absolute path of a PEM file with the roots by which that server is known; default: the system's. */
+    readonly acmeCaFile: string | undefined;
+    readonly hsts: boolean;
+  };
   /** Digests of the commands of site files that may run on the laptop, by slug. */
   readonly allowedCommands: AllowedCommands;
   /** Most that each archive of a release may hold. */
@@ -77,6 +85,10 @@ const keys = [
   "serverKeyNumber",
   "serverName",
   "techEmail",
+  "tls",
+  "hsts",
+  "acmeServer",
+  "acmeCaFile",
   "sshAllowedAddresses",
   "adminPublicKeys",
   "outbound",
@@ -163,6 +175,16 @@ export function readSettings(): Settings {
     },
     secrets: check.secrets("secrets"),
     techEmail: check.text("techEmail", /^[^\s@$]+@[^\s@$]+$/, "an e-mail address"),
+    tls: {
+      enabled: check.boolean("tls"),
+      acmeServer: check.text(
+        "acmeServer",
+        /^https:\/\/[^\s/?#@$]+\/[^\s$]*$/,
+        "the https URL of an ACME server's directory",
+      ),
+      acmeCaFile: check.optional("acmeCaFile", /^[^\0]+$/, "a PEM file", (file) => resolve(project, file)),
+      hsts: check.boolean("hsts"),
+    },
     allowedCommands: check.digests("allowedCommands"),
     // The server has limits of its own, which are not for configuration.
     archiveLimits: {
@@ -217,6 +239,11 @@ class Checker {
     else if (!pattern.test(value)) this.#complain(key, `is ${JSON.stringify(value)}`, what);
     else return value;
     return "";
+  }
+
+  /** `undefined` when it is not set. */
+  optional(key: Key, pattern: RegExp, what: string, read: (text: string) => string): string | undefined {
+    return this.#config.get(key) === undefined ? undefined : read(this.text(key, pattern, what));
   }
 
   oneOf(key: Key, allowed: readonly string[]): string {

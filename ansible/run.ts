@@ -17,6 +17,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { create } from "tar";
 import { hashFile } from "../lib/archive.ts";
+import { otherHostKey } from "../lib/other-host-key.ts";
 import type { ServerPython } from "../lib/pip.ts";
 import { UserError } from "../lib/user-error.ts";
 import { carriedWheels } from "../lib/wheels.ts";
@@ -67,7 +68,7 @@ async function main(): Promise<void> {
     await writeConnection(folder, input);
     await writeVariables(folder, playbookName, input);
     await waitForSsh(folder, input);
-    process.stdout.write(`${JSON.stringify(await runPlaybook(folder, playbookName))}\n`);
+    process.stdout.write(`${JSON.stringify(await runPlaybook(folder, playbookName, input.host))}\n`);
   } finally {
     await closeConnections(folder);
     await rm(folder, { recursive: true, force: true });
@@ -218,11 +219,7 @@ async function waitForSsh(folder: string, input: RunInput): Promise<void> {
   for (let told = false; ; told = true) {
     const { code, errors } = await ssh(folder, "server", target);
     if (code === 0) return;
-    if (/Host key verification failed|REMOTE HOST IDENTIFICATION/.test(errors)) {
-      throw new UserError(
-        `${input.host} answers with another host key than expected: it is not the server that was made. Nothing was sent.`,
-      );
-    }
+    if (saysOtherHostKey(errors)) throw new UserError(otherHostKey(input.host));
     if (Date.now() > until) {
       throw new UserError(
         `${input.host} does not let ${input.user} in within ${BOOT_LIMIT_MS / 1000} s: ${lastLine(errors)}`,
@@ -231,6 +228,11 @@ async function waitForSsh(folder: string, input: RunInput): Promise<void> {
     if (!told) progress(`waiting for ${input.host}`);
     await sleep(250, undefined, { signal: stopped.signal });
   }
+}
+
+/** Whether ssh gave up because of the host's key. */
+function saysOtherHostKey(errors: string): boolean {
+  return /Host key verification failed|REMOTE HOST IDENTIFICATION/.test(errors);
 }
 
 async function ssh(folder: string, host: string, words: readonly string[]): Promise<{ code: number; errors: string }> {
@@ -254,7 +256,7 @@ async function closeConnections(folder: string): Promise<void> {
 }
 
 /** @returns what the playbook reports. */
-async function runPlaybook(folder: string, name: string): Promise<unknown> {
+async function runPlaybook(folder: string, name: string, host: string): Promise<unknown> {
   const words = [
     "--inventory",
     join(folder, "inventory.yml"),
@@ -291,6 +293,8 @@ async function runPlaybook(folder: string, name: string): Promise<unknown> {
     );
   });
   playbook = undefined;
+  // The second connection, to the server's own key alone, may be the one that meets somebody else.
+  if (saysOtherHostKey(failure ?? "")) throw new UserError(otherHostKey(host));
   if (failure !== undefined) throw new UserError(failure.trim());
   if (code !== 0 || result === undefined)
     throw new UserError(`ansible-playbook failed with ${code}: ${lastLine(said)}`);

@@ -1,5 +1,7 @@
+import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
+import { otherHostKey } from "../lib/other-host-key.ts";
 import { UserError } from "../lib/user-error.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { readOutputs } from "./stack-outputs.ts";
@@ -48,7 +50,7 @@ export async function openServer(stack: string = stackOfLocalCloud): Promise<Cli
  * @throws UserError when it does not answer within 10 s, has another key, or does not let the user in
  */
 export async function connect(connection: Connection): Promise<Client> {
-  const { default: ssh } = await import("ssh2");
+  const ssh = createRequire(import.meta.url)("ssh2") as typeof import("ssh2");
   const client = new ssh.Client();
   const [type = "", key = ""] = connection.hostKey.trim().split(/\s+/);
   const expected = Buffer.from(key, "base64");
@@ -77,13 +79,9 @@ export async function connect(connection: Connection): Promise<Client> {
     await ready;
   } catch (error) {
     client.destroy();
-    throw new UserError(isOther ? otherKey(connection) : noWayIn(connection, error as Error));
+    throw new UserError(isOther ? otherHostKey(connection.host) : noWayIn(connection, error as Error));
   }
   return client;
-}
-
-function otherKey({ host }: Connection): string {
-  return `${host} answers with another host key than the stack knows: it is not the server that was made. Nothing was sent.`;
 }
 
 function noWayIn({ host, user }: Connection, { message }: Error): string {

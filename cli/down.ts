@@ -59,7 +59,7 @@ async function removeResources(settings: LocalCloudSettings, yes: boolean): Prom
   const tools = await setUp({ needs: toRun, yes, settings });
   const pulumi = preparePulumi(settings, tools);
   if (await readCredentials(settings)) {
-    await startCloud(settings, say, { versitygw: tools.versitygw?.path });
+    await startCloud(settings, say, { versitygw: tools.versitygw?.path, pebble: tools.pebble?.path });
     await destroy(pulumi);
   } else {
     // What the state tells of went with the local cloud's data.

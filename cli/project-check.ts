@@ -32,11 +32,13 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
   const read = await withConfig(project, config, !hasPlainText(secrets), async () =>
     (await import("../settings.ts")).readSettings(),
   );
-  const { folders, server, techEmail, dns, spaces, allowedCommands, archiveLimits } = read;
+  const { folders, server, techEmail, tls, dns, spaces, allowedCommands, archiveLimits } = read;
   const surroundings = unknownSurroundings({
     serverName: server.name,
     techEmail,
     manageDns: dns.manage,
+    acmeServer: tls.acmeServer,
+    tls: tls.enabled,
     s3Endpoint: spaces.endpoint,
   });
   const sites = await checkSites({

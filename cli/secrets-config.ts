@@ -12,7 +12,7 @@ import { aloneWithStack } from "./stack-lock.ts";
 import { pulumiFor } from "./stack-outputs.ts";
 
 /**
- * `secrets` of a stack's file with as many letters in the place of each value as it has bytes, so that what is set can be told, and how
+ * `secrets` of a stack's file as it would be decrypted, but with as many letters in the place of each value as it has bytes, so that what is set can be told, and how
  * large it is, without the passphrase. What is encrypted as a whole tells nothing.
  */
 export function withoutValues(value: unknown, path: readonly string[] = []): unknown {
@@ -20,12 +20,13 @@ export function withoutValues(value: unknown, path: readonly string[] = []): unk
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
   const { secure } = value as { secure?: unknown };
   if (typeof secure === "string") return path.length < 2 ? {} : standIn(decryptedBytes(secure), path);
+  if (path.length === 2 && "older" in value) return { older: "0".repeat(64), key: "1" };
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withoutValues(inner, [...path, key])]));
 }
 
 function standIn(bytes: number, path: readonly string[]): string {
   if (path.length === 2) return wholeFile(Buffer.alloc(Math.max(1, Math.floor(((bytes - "base64:".length) * 3) / 4))));
-  return path.length === 3 && path[2] === "older" ? "0".repeat(64) : "x".repeat(bytes);
+  return "x".repeat(bytes);
 }
 
 /** Pulumi writes `v1:<nonce>:<ciphertext and 16 bytes of tag, base64>`. */

@@ -11,6 +11,7 @@ import { getContent, openSpaces } from "../local-commands/spaces.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { type ConfigChange, changeConfig } from "./secrets-config.ts";
 import { sitesFolder } from "./sites-folder.ts";
+import { readConfig, stackConfigFile } from "./stack-config.ts";
 import { readOutputs, upCommand } from "./stack-outputs.ts";
 
 /** A service of a site, in one stack. */
@@ -46,8 +47,17 @@ export async function setSecret(target: SecretTarget, input: NodeJS.ReadStream =
 export async function removeSecret({ stack, ...names }: RemoveTarget): Promise<void> {
   const { slug, service, key } = names;
   const words = [slug, service, key].filter((word) => word !== undefined);
+  const { secrets } = await readConfig(stackConfigFile(localCloudSettings(), stack));
+  if (!isIn(secrets, words))
+    throw new UserError(`${words.join(" ")} is not set: \`npx chillbox secrets\` lists what is.`);
   await changeConfig(stack, [{ words: ["rm", "--path", ["secrets", ...words].join(".")] }]);
   print(`${words.join(" ")} is not set any more. \`${upCommand(stack)}\` takes it from the server.`);
+}
+
+/** Whether there is something at a path of a map of maps. */
+function isIn(map: unknown, [name, ...rest]: readonly string[]): boolean {
+  if (name === undefined) return map !== undefined;
+  return typeof map === "object" && map !== null && isIn((map as Record<string, unknown>)[name], rest);
 }
 
 export interface RemoveTarget {
@@ -58,8 +68,8 @@ export interface RemoveTarget {
 }
 
 /**
- * Takes a secrets file of the older format, which other tools have put into the artifact bucket, for a service: its digest goes into the
- * stack's configuration, and from then on that file and no other is taken to the server.
+ * Takes a secrets file of the older format, which other tools have put into the artifact bucket, for a service: its digest and the number
+ * of the key that opens it go into the stack's configuration. From then on that file and no other is taken to the server.
  * @throws UserError when there is none, or it cannot be for this server
  */
 export async function adoptSecret(target: SecretTarget): Promise<void> {
@@ -88,6 +98,7 @@ export async function adoptSecret(target: SecretTarget): Promise<void> {
   await changeConfig(stack, [
     removal(target),
     { words: ["set", "--secret", "--path", `${pathOf(target)}.older`], input: digest },
+    { words: ["set", "--secret", "--path", `${pathOf(target)}.key`], input: String(unlock.number) },
   ]);
   print(`It is the secret of ${slug} ${service} now. \`${upCommand(stack)}\` takes it to the server.`);
 }

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { isMap, parse, parseDocument, YAMLMap, YAMLParseError } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
+import { acmeDirectory } from "../local-cloud/acme/names.ts";
+import { acmeFiles } from "../local-cloud/acme/pebble.ts";
 import { type Credentials, readCredentials } from "../local-cloud/credentials.ts";
 import { readIfThere, writeIfChanged } from "../toolchain/files.ts";
 import { askPulumi, type Pulumi, stack, stackExists } from "./pulumi.ts";
@@ -16,6 +18,8 @@ export function plainConfig(settings: LocalCloudSettings): Record<string, string
     spacesEndpoint: "http://{region}.spaces.test",
     serverName: "box.chillbox.test",
     techEmail: "admin@chillbox.test",
+    acmeServer: acmeDirectory,
+    acmeCaFile: acmeFiles(join(settings.cloud, "acme")).authority,
     manageDns: "true",
     forceDestroyBuckets: "true",
     protect: "false",
@@ -162,10 +166,10 @@ function isComplete(
   settings: LocalCloudSettings,
 ): boolean {
   const all = [...Object.keys(plain), ...Object.keys(secrets)].every((key) => present[key] !== undefined);
-  return all && present.apiEndpoint === settings.apiEndpoint;
+  return all && present.apiEndpoint === settings.apiEndpoint && present.acmeCaFile === plain.acmeCaFile;
 }
 
 /** Where the cloud is follows the cloud; the rest is only given where nothing is. */
 function mustSet(key: string, present: Record<string, unknown>): boolean {
-  return key === "apiEndpoint" || key === "spacesEndpoint" || present[key] === undefined;
+  return ["apiEndpoint", "spacesEndpoint", "acmeServer", "acmeCaFile"].includes(key) || present[key] === undefined;
 }

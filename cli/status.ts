@@ -55,6 +55,24 @@ export interface SiteStatus {
   readonly services: readonly ServiceStatus[];
 }
 
+/** The certificate of a site, or of the server's own name (slug "_server"), as the server gets and renews it. */
+export interface CertificateStatus {
+  readonly slug: string;
+  /** What it should be for. */
+  readonly names: readonly string[];
+  /** Names that cannot be had at the moment. */
+  readonly failing: readonly {
+    readonly name: string;
+    /** Who found the fault: the server itself before it asked the CA, or the CA. */
+    readonly by: "check" | "ca";
+    readonly attempts: number;
+    readonly since: string;
+    /** When it is tried again. UTC, ISO 8601. */
+    readonly next: string;
+    readonly reason: string;
+  }[];
+}
+
 interface Amount {
   readonly totalBytes: number;
   readonly availableBytes: number;
@@ -77,6 +95,8 @@ export interface Status {
     readonly locked: boolean;
   };
   readonly sites: readonly SiteStatus[];
+  /** Servers that were configured by older versions tell none. */
+  readonly certificates?: readonly CertificateStatus[];
 }
 
 /** Days before its end at which a certificate needs a person: by then it was renewed, if that works. */
@@ -86,7 +106,7 @@ const EXPIRES_SOON = 14;
  * The status as tables for a person.
  * @param now milliseconds since 1970
  */
-export function renderStatus({ server, sites }: Status, now: number = Date.now()): string {
+export function renderStatus({ server, sites, certificates }: Status, now: number = Date.now()): string {
   const facts = [
     [
       "server",
@@ -102,7 +122,8 @@ export function renderStatus({ server, sites }: Status, now: number = Date.now()
       ? renderTable([["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
       : "No sites.\n";
   const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
-  const notes = [...locked, ...sites.flatMap((site) => notesOf(site, now))].map((note) => `${note}\n`);
+  const unnamed = (certificates ?? []).flatMap(failingNames);
+  const notes = [...locked, ...sites.flatMap((site) => notesOf(site, now)), ...unnamed].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -139,6 +160,13 @@ function notesOf(site: SiteStatus, now: number): string[] {
         `${site.slug} ${shownName(service)} ${stateOf(service)}${hasReason(service) ? "" : lastWords(service)}`,
     );
   return [...pinned, ...certificateNotes(site, now), ...failing];
+}
+
+/** Names without a certificate of their own, with the reason and when the server tries again. */
+function failingNames({ failing }: CertificateStatus): string[] {
+  return failing.map(({ name, reason, since, next }) => {
+    return `${name} gets no certificate since ${time(since)}: ${reason}. Tried again at ${time(next)}.`;
+  });
 }
 
 /** What waits for a secret has not failed: its last words are of another time. */

@@ -35,7 +35,7 @@ async function deploy(
   options: { yes: boolean; pulumiArguments: readonly string[] },
 ): Promise<void> {
   const tools = await setUp({ needs: toRun, yes: options.yes, settings });
-  await startCloud(settings, say, { versitygw: tools.versitygw?.path });
+  await startCloud(settings, say, { versitygw: tools.versitygw?.path, pebble: tools.pebble?.path });
   const pulumi = preparePulumi(settings, tools);
   await ensureStackConfig(pulumi);
   await runPulumi(

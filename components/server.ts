@@ -2,6 +2,7 @@ import type { types } from "@pulumi/command";
 import { Droplet } from "@pulumi/digitalocean/droplet.js";
 import { ReservedIpAssignment } from "@pulumi/digitalocean/reservedIpAssignment.js";
 import * as pulumi from "@pulumi/pulumi";
+import type { TlsSettings } from "../lib/acme.ts";
 import type { Outbound } from "../lib/outbound.ts";
 import type { ServerPython } from "../lib/pip.ts";
 import type { ServerScripts } from "../lib/server-scripts.ts";
@@ -32,6 +33,7 @@ export interface ServerArgs {
   /** People who may log in as the admin user, besides the stack. */
   readonly adminPublicKeys: readonly string[];
   readonly keepReleases: number;
+  readonly tls: TlsSettings;
   /** From where ssh is let in. */
   readonly sshAllowedAddresses: readonly string[];
   /** What the server may connect to, besides what every server needs. */
@@ -165,6 +167,7 @@ export class Server extends pulumi.ComponentResource {
             serverName: args.serverName,
             adminPublicKeys: args.adminPublicKeys,
             sitesKeep: args.keepReleases,
+            tls: args.tls,
             firewall: { sshAllowedAddresses: args.sshAllowedAddresses, outbound: args.outbound },
             limits: args.limits,
           },

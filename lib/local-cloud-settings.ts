@@ -16,7 +16,7 @@ export interface LocalCloudSettings {
   /** Addresses for droplets, in CIDR notation (`CHILLBOX_ADDRESS_RANGE`, default `198.18.0.0/18`, of RFC 2544's test range). */
   readonly addressRange: string;
   /** TCP ports on 127.0.0.1; `dns` is UDP as well. */
-  readonly ports: Readonly<Record<"gateway" | "api" | "spaces" | "dns", number>>;
+  readonly ports: Readonly<Record<"gateway" | "api" | "spaces" | "dns" | "acme" | "acmeRoot" | "gatewayTls", number>>;
   /** The public API's base URL, without a path. */
   readonly apiEndpoint: string;
   /** HTTP proxy through which the laptop reaches names under `.spaces.test`. */
@@ -33,7 +33,15 @@ const repository = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 export function localCloudSettings(environment: NodeJS.ProcessEnv = process.env): LocalCloudSettings {
   const home = resolve(environment.CHILLBOX_HOME ?? join(repository, ".chillbox"));
   const base = readPortBase(environment.CHILLBOX_PORT_BASE ?? "8080");
-  const ports = { gateway: base, api: base + 1, spaces: base + 2, dns: base + 3 };
+  const ports = {
+    gateway: base,
+    api: base + 1,
+    spaces: base + 2,
+    dns: base + 3,
+    acme: base + 4,
+    acmeRoot: base + 5,
+    gatewayTls: base + 363,
+  };
   return {
     repository,
     home,

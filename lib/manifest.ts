@@ -2,6 +2,7 @@ import { sha256 } from "./archive.ts";
 import { renderCrontab } from "./crontab.ts";
 import { artifactKey } from "./names.ts";
 import { adoptNginx } from "./nginx-adopt.ts";
+import { repeatHsts } from "./nginx-hsts.ts";
 import { checkNginx, checkValues, valueMark } from "./nginx-template.ts";
 import { renderRedis } from "./redis.ts";
 import type { Release } from "./release.ts";
@@ -19,6 +20,9 @@ export interface SiteSurroundings {
   readonly serverName: string;
   readonly techEmail: string;
   readonly manageDns: boolean;
+  /** URL of the ACME server's directory. */
+  readonly acmeServer: string;
+  readonly tls: boolean;
   readonly artifactBucket: string;
   readonly immutableBucket: string;
   /** Host (and port, if any) of the immutable bucket, as the server reaches it. */
@@ -79,7 +83,7 @@ const webPort = "80";
 
 /** Stands for values that only the cloud knows, so that a template can be checked before anything exists. */
 export function unknownSurroundings(
-  known: Pick<SiteSurroundings, "serverName" | "techEmail" | "manageDns" | "s3Endpoint">,
+  known: Pick<SiteSurroundings, "serverName" | "techEmail" | "manageDns" | "acmeServer" | "tls" | "s3Endpoint">,
 ): SiteSurroundings {
   return {
     ...known,
@@ -196,7 +200,7 @@ function renderNginx(
   };
   const adopted = adoptNginx(nginx, own);
   checkNginx(adopted, own, templateName);
-  return adopted;
+  return repeatHsts(adopted);
 }
 
 function builtInVariables(site: SiteFile, version: string, surroundings: SiteSurroundings): [string, string][] {
@@ -205,8 +209,8 @@ function builtInVariables(site: SiteFile, version: string, surroundings: SiteSur
     ["VERSION", version],
     ["SERVER_NAME", site.serverName],
     ...sharedVariables(surroundings),
-    ["ACME_SERVER", ""],
-    ["ENABLE_CERTBOT", "false"],
+    ["ACME_SERVER", surroundings.acmeServer],
+    ["ENABLE_CERTBOT", String(surroundings.tls)],
     ["MANAGE_DNS_RECORDS", String(surroundings.manageDns)],
     ["MANAGE_HOSTNAME_DNS_RECORDS", String(surroundings.manageDns)],
   ];

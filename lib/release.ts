@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import semver from "semver";
+import parseVersion from "semver/functions/parse.js";
 import {
   type ArchiveLimits,
   defaultLimits,
@@ -52,6 +52,8 @@ export interface BuildReleaseOptions {
   readonly artifactsFolder: string;
   /** Told what takes a while, and what `make` prints. */
   readonly log?: (line: string) => void;
+  /** Called when `make` is at work: the time for what would take this process's own. Not called for what is built already. */
+  readonly whileMaking?: () => void;
   /** Most that each of a release's archives may hold; default: `defaultLimits`. */
   readonly limits?: ArchiveLimits;
   /** Seconds that each command of the site file may take; default: `commandSeconds`. */
@@ -200,7 +202,9 @@ async function build(
       );
     }
     log(`${site.slug} ${version}: make`);
-    const made = await runMake([], sources, log);
+    const making = runMake([], sources, log);
+    options.whileMaking?.();
+    const made = await making;
     if (made.code !== 0) {
       throw new UserError(
         `${site.slug} ${version}: "make" in ${source.name} failed (exit ${made.code}):\n${made.tail}`,
@@ -257,7 +261,7 @@ async function copySource(source: Source, target: string): Promise<void> {
 
 /** @throws UserError for a version that is none: it names folders and objects, and stands in templates */
 export function checkVersion(slug: string, version: string): void {
-  if (/^[0-9A-Za-z.+-]{1,100}$/.test(version) && semver.parse(version) !== null) return;
+  if (/^[0-9A-Za-z.+-]{1,100}$/.test(version) && parseVersion(version) !== null) return;
   throw new UserError(
     `${slug}: the version is ${JSON.stringify(version.slice(0, 200))}, which is not one like 1.2.3 or 1.2.3-beta.1+build (semver).`,
   );

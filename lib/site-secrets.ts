@@ -9,8 +9,11 @@ export type ServiceSecret =
   | { readonly keys: Readonly<Record<string, string>> }
   /** A whole file, base64. */
   | { readonly base64: string }
-  /** SHA-256 in hex of a file of the older format, which other tools have put into the artifact bucket. */
-  | { readonly older: string };
+  /**
+   * SHA-256 in hex of a file of the older format, which other tools have put into the artifact bucket, and the number of the server's key
+   * that opens it.
+   */
+  | { readonly older: string; readonly key: number };
 
 /** By slug and service. */
 export type SecretsConfig = Readonly<Record<string, Readonly<Record<string, ServiceSecret>>>>;
@@ -56,12 +59,13 @@ function readSecret(
   }
   if (texts.length < entries.length || entries.length === 0) return undefined;
   const keys = Object.fromEntries(texts);
-  const { older, ...others } = keys;
+  const { older, key, ...others } = keys;
   if (older === undefined) return { keys };
-  if (Object.keys(others).length === 0 && /^[0-9a-f]{64}$/.test(older)) return { older };
+  const isDigest = /^[0-9a-f]{64}$/.test(older) && /^[1-9][0-9]{0,3}$/.test(key ?? "");
+  if (isDigest && Object.keys(others).length === 0) return { older, key: Number(key) };
   complain(
     `${place}.older`,
-    'stands for a file that other tools have put into the bucket: it should be its SHA-256, alone. A key cannot have the name "older"',
+    "stands for a file that other tools have put into the bucket, and is not as `npx chillbox secrets adopt` writes it. A key cannot have that name",
   );
   return undefined;
 }
@@ -109,10 +113,16 @@ export function wantedSecrets({ services, workers }: Pick<SiteFile, "services" |
 
 /**
  * Finds each secret's service and writes its file.
+ * @param keyNumber number of the server's key; default: not known
  * @returns by slug; a site without secrets in config is not there
- * @throws UserError with every problem: a site or service that there is not, a name or value that the kind of file cannot have
+ * @throws UserError with every problem: a site or service that there is not, a name or value that the kind of file cannot have, a file of
+ * the older format for another key
  */
-export function siteSecrets(sites: readonly SiteFile[], config: SecretsConfig): Map<string, SecretsFile[]> {
+export function siteSecrets(
+  sites: readonly SiteFile[],
+  config: SecretsConfig,
+  keyNumber?: number,
+): Map<string, SecretsFile[]> {
   const problems: string[] = [];
   const found = new Map<string, SecretsFile[]>();
   for (const [slug, services] of Object.entries(config)) {
@@ -129,6 +139,8 @@ export function siteSecrets(sites: readonly SiteFile[], config: SecretsConfig): 
     for (const [service, secret] of Object.entries(services)) {
       const file = wanted.find((each) => each.service === service)?.file;
       if (file === undefined) problems.push(unwanted(site, service, wanted));
+      else if ("older" in secret && secret.key !== (keyNumber ?? secret.key))
+        problems.push(otherKey(slug, service, secret.key));
       else files.push(...fileOf({ service, file }, secret, `chillbox:secrets.${slug}.${service}`, problems));
     }
     found.set(slug, files);
@@ -147,13 +159,22 @@ function unwanted({ slug, services, workers }: SiteFile, service: string, wanted
   return `${place}: ${what}.${suggest(service, names)} Remove it with: npx chillbox secrets rm ${slug} ${service}`;
 }
 
+/** Only who made it can make it for another key. */
+function otherKey(slug: string, service: string, key: number): string {
+  return [
+    `chillbox:secrets.${slug}.${service} is a file of the older format that only key ${key} of the server opens: it has to stay "serverKeyNumber".`,
+    `To have another key, set the file's content first: npx chillbox secrets set ${slug} ${service} <FILE`,
+  ].join(" ");
+}
+
 function suggest(word: string, words: readonly string[]): string {
   const near = closest(word, words);
   return near === undefined ? "" : ` Did you mean "${near}"?`;
 }
 
 function fileOf(wanted: WantedSecret, secret: ServiceSecret, place: string, problems: string[]): SecretsFile[] {
-  if (!("keys" in secret)) return [{ ...wanted, content: secret }];
+  if ("base64" in secret) return [{ ...wanted, content: secret }];
+  if ("older" in secret) return [{ ...wanted, content: { older: secret.older } }];
   const format = secretsFormat(wanted.file);
   const before = problems.length;
   for (const [key, value] of Object.entries(secret.keys)) {

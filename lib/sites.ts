@@ -22,6 +22,8 @@ export interface CheckSitesOptions {
   /** Stand for the real ones in the check of templates. */
   readonly surroundings: SiteSurroundings;
   readonly log: (line: string) => void;
+  /** See `buildRelease`. */
+  readonly whileMaking?: () => void;
   /** The stack, and what its configuration says about commands of site files; default: none may run. */
   readonly stack?: string;
   readonly allowedCommands?: AllowedCommands;
@@ -42,7 +44,8 @@ export interface OtherSite {
  * @throws UserError
  */
 export async function checkSites(options: CheckSitesOptions): Promise<CheckedSite[]> {
-  const { artifactsFolder, log, limits, only } = options;
+  const { artifactsFolder, log, limits, only, whileMaking } = options;
+  const build = { artifactsFolder, log, ...(limits ? { limits } : {}), ...(whileMaking ? { whileMaking } : {}) };
   const checkedFolder = checkedFolderOf(artifactsFolder);
   const checked: CheckedSite[] = [];
   const sites = only?.sites ?? (await readSiteFiles(options.folder, { checkedFolder }));
@@ -50,7 +53,7 @@ export async function checkSites(options: CheckSitesOptions): Promise<CheckedSit
   checkAllowed(sites, options.allowedCommands ?? {}, options.stack ?? "local");
   for (const read of sites) {
     for (const warning of read.warnings) log(`warning: ${warning}`);
-    const release = await buildRelease(read, { artifactsFolder, log, ...(limits ? { limits } : {}) });
+    const release = await buildRelease(read, build);
     const site = { ...read, env: release.env };
     checked.push({ site, release, ports: portsOf(renderSite(site, release, options.surroundings).services) });
   }

@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parse } from "yaml";
 import { type ArchiveLimits, sha256 } from "./archive.ts";
 import type { ServicePort, SiteSurroundings } from "./manifest.ts";
 import type { ServerPython } from "./pip.ts";
@@ -53,25 +52,23 @@ function outsideOf({ serverName, domains, services, workers }: SiteFile): Omit<S
   return { domains: [...new Set([serverName, ...domains])].sort(), secrets: secrets.sort() };
 }
 
-/**
- * What only `up` can do of what has changed since the last one, for people, one thing each; empty when the sites' releases are all.
- * @param inputs as they are now
- */
-export function changesForUp(facts: StackFacts, inputs: StackInputs, sites: readonly SiteFile[]): string[] {
-  const names = Object.keys(inputs) as (keyof StackInputs)[];
-  const changed = names.filter((name) => inputs[name] !== facts.inputs[name]);
-  const changes = changed.map((name) => `the ${name} of the stack changed`);
-  for (const site of sites) {
+/** What of the stack itself has changed since the last `up`, for people, one thing each. Only `up` can bring it to the server. */
+export function changedInputs(facts: StackFacts, now: StackInputs): string[] {
+  const names = Object.keys(now) as (keyof StackInputs)[];
+  return names.filter((name) => now[name] !== facts.inputs[name]).map((name) => `the ${name} of the stack changed`);
+}
+
+/** The same for sites: what is more than their releases. */
+export function changedSites(facts: StackFacts, sites: readonly SiteFile[]): string[] {
+  return sites.flatMap((site) => {
     const known = facts.sites[site.slug];
-    if (known === undefined) {
-      changes.push(`${site.slug} is a new site`);
-      continue;
-    }
+    if (known === undefined) return [`${site.slug} is a new site`];
     const now = outsideOf(site);
-    changes.push(...differences(`${site.slug}: domain`, known.domains, now.domains));
-    changes.push(...differences(`${site.slug}: secrets of`, known.secrets, now.secrets));
-  }
-  return changes;
+    return [
+      ...differences(`${site.slug}: domain`, known.domains, now.domains),
+      ...differences(`${site.slug}: secrets of`, known.secrets, now.secrets),
+    ];
+  });
 }
 
 function differences(what: string, before: readonly string[], after: readonly string[]): string[] {
@@ -85,6 +82,8 @@ function differences(what: string, before: readonly string[], after: readonly st
  * @param project folder of Pulumi.yaml
  */
 export async function configurationDigest(project: string, stack: string): Promise<string> {
+  // Loaded here, because it takes a while and most who need the facts do not need it.
+  const { parse } = await import("yaml");
   const parts = await Promise.all(
     ["Pulumi.yaml", `Pulumi.${stack}.yaml`].map(async (name) => {
       const text = await readFile(join(project, name), "utf8").catch(() => "");

@@ -18,6 +18,8 @@ export type Report = (line: string) => void;
 export interface CloudTools {
   /** Absolute path of versitygw 1.8.0. Default: the one on PATH, else in set-up's cache. */
   readonly versitygw?: string | undefined;
+  /** Absolute path of Pebble 2.10.1, likewise. */
+  readonly pebble?: string | undefined;
 }
 
 /** What is known of a copy of the local cloud. */
@@ -211,6 +213,7 @@ async function launchMain(settings: LocalCloudSettings, tools: CloudTools): Prom
       CHILLBOX_PORT_BASE: String(settings.ports.gateway),
       CHILLBOX_ADDRESS_RANGE: settings.addressRange,
       ...(tools.versitygw && { CHILLBOX_VERSITYGW: tools.versitygw }),
+      ...(tools.pebble && { CHILLBOX_PEBBLE: tools.pebble }),
     },
   });
   await log.close();

@@ -1,8 +1,10 @@
-import { access, mkdir } from "node:fs/promises";
+import { access, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheFolder } from "../lib/cache-folder.ts";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
+import { openGatewayAuthority } from "./acme/authority.ts";
+import { acmeFiles, startAcme } from "./acme/pebble.ts";
 import { createApi, ensureOwnerKey, makeSpacesKeys, makeZones, openStore } from "./api/index.ts";
 import { makeCredentials } from "./credentials.ts";
 import { findCgroups, joinServices } from "./droplets/cgroups.ts";
@@ -37,10 +39,22 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
   undo.push(async () => store.close());
   await ensureOwnerKey(store, credentials.spacesAccessKey, credentials.spacesSecretKey);
 
+  const acmeFolder = join(settings.cloud, "acme");
+  const acme = startAcme({
+    folder: acmeFolder,
+    address: network.hostAddress,
+    port: settings.ports.acme,
+    rootPort: settings.ports.acmeRoot,
+    dnsServer: `${network.hostAddress}:${settings.ports.dns}`,
+    pebblePath: await findProgram("pebble", "2.10.1", "the ACME server"),
+    log,
+  });
+  acme.catch(() => {}); // thrown below
+  undo.push(async () => (await acme).stop());
   const spaces = await startSpaces({
     folder: join(settings.cloud, "spaces"),
     keys: makeSpacesKeys(store),
-    versitygwPath: await findVersitygw(),
+    versitygwPath: await findProgram("versitygw", "1.8.0", "the S3 server"),
     log,
   });
   undo.push(() => spaces.stop());
@@ -55,7 +69,17 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
   const wayToHost = network.checkWayToHost(settings.ports.dns);
   wayToHost.catch(() => {}); // thrown below
 
-  const gateway = createGateway({ zones, port: settings.ports.gateway, addressRange: settings.addressRange, log });
+  const gateway = createGateway({
+    zones,
+    port: settings.ports.gateway,
+    tls: {
+      port: settings.ports.gatewayTls,
+      authority: await openGatewayAuthority(settings),
+      roots: () => readFile(acmeFiles(acmeFolder).roots, "utf8"),
+    },
+    addressRange: settings.addressRange,
+    log,
+  });
   undo.push(() => gateway.stop());
   await gateway.start();
 
@@ -75,14 +99,15 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
   undo.push(() => driver.stopAll(shutdownMilliseconds));
   undo.push(() => api.close());
   await wayToHost;
+  await acme;
   await api.listen({ host: "127.0.0.1", port: settings.ports.api });
 }
 
-/** versitygw 1.8.0: what the caller says, else on PATH, else where set-up puts it. */
-async function findVersitygw(): Promise<string> {
-  const cache = join(cacheFolder(), "versitygw/1.8.0");
+/** A program that set-up has: what the caller says, else on PATH, else in set-up's cache. */
+async function findProgram(name: string, version: string, what: string): Promise<string> {
+  const cache = join(cacheFolder(), name, version);
   const folders = [...toolPath.split(":").filter((folder) => folder !== ""), cache];
-  const candidates = [process.env.CHILLBOX_VERSITYGW, ...folders.map((folder) => join(folder, "versitygw"))];
+  const candidates = [process.env[`CHILLBOX_${name.toUpperCase()}`], ...folders.map((folder) => join(folder, name))];
   for (const path of candidates.filter((one) => one !== undefined)) {
     const found = await access(path).then(
       () => true,
@@ -92,7 +117,7 @@ async function findVersitygw(): Promise<string> {
       return path;
     }
   }
-  throw new UserError("versitygw, the S3 server of the local cloud, is missing: `npm run doctor` tells how to get it.");
+  throw new UserError(`${name}, ${what} of the local cloud, is missing: \`npm run doctor\` tells how to get it.`);
 }
 
 async function stopParts(undo: Undo[]): Promise<void> {

@@ -1,22 +1,18 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import type { Agent } from "node:http";
+import { createRequire } from "node:module";
 import type { Readable } from "node:stream";
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
-  ListObjectsV2Command,
-  type ObjectCannedACL,
-  PutObjectCommand,
-  S3Client,
-  S3ServiceException,
-} from "@aws-sdk/client-s3";
-import { HttpProxyAgent } from "http-proxy-agent";
-import { lookup } from "mime-types";
+import type { ObjectCannedACL, S3Client } from "@aws-sdk/client-s3";
 import pLimit from "p-limit";
 import pRetry from "p-retry";
 import { UserError } from "../lib/user-error.ts";
+
+// Not by `import`, for which Node would first look through all their source for what they export: half of the time that they take.
+const require = createRequire(import.meta.url);
+const S3 = require("@aws-sdk/client-s3") as typeof import("@aws-sdk/client-s3");
+const { lookup } = require("mime-types") as typeof import("mime-types");
 
 /** Where a bucket is and the key that opens it. */
 export interface SpacesTarget {
@@ -50,7 +46,8 @@ export function openSpaces(
   environment: NodeJS.ProcessEnv = process.env,
 ): S3Client {
   const proxy = target.endpoint.startsWith("http:") ? environment.HTTP_PROXY : undefined;
-  return new S3Client({
+  const agents = proxy === undefined ? {} : { requestHandler: { httpAgent: agentFor(proxy) } };
+  return new S3.S3Client({
     endpoint: target.endpoint,
     region: target.region,
     credentials: { accessKeyId: target.accessKey, secretAccessKey: target.secretKey },
@@ -61,10 +58,13 @@ export function openSpaces(
     expectContinueHeader: false,
     maxAttempts: 4,
     logger: silence,
-    ...(proxy
-      ? { requestHandler: { httpAgent: new HttpProxyAgent(proxy, { keepAlive: true, maxSockets: parallel }) } }
-      : {}),
+    ...agents,
   });
+}
+
+function agentFor(proxy: string): Agent {
+  const { HttpProxyAgent } = require("http-proxy-agent") as typeof import("http-proxy-agent");
+  return new HttpProxyAgent(proxy, { keepAlive: true, maxSockets: parallel });
 }
 
 /**
@@ -93,19 +93,21 @@ const mostBytes = 1024 * 1024;
  */
 export async function getContent(client: S3Client, bucket: string, key: string): Promise<Content | undefined> {
   try {
-    const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=0-${mostBytes}` }));
+    const answer = await client.send(
+      new S3.GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=0-${mostBytes}` }),
+    );
     const content = Buffer.from((await answer.Body?.transformToByteArray()) ?? []);
     if (content.length > mostBytes) throw new UserError(`${key} in ${bucket} has more than ${mostBytes} bytes.`);
     return { content, when: answer.LastModified ?? new Date(0) };
   } catch (error) {
-    if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return undefined;
+    if (error instanceof S3.S3ServiceException && error.$metadata.httpStatusCode === 404) return undefined;
     throw error instanceof UserError ? error : explain(error, `Reading ${key} in ${bucket}`);
   }
 }
 
 /** Says what was refused: the client's own message for an answer without a body is "UnknownError". */
 function explain(error: unknown, what: string): Error {
-  if (!(error instanceof S3ServiceException)) return new UserError(`${what} failed: ${(error as Error).message}`);
+  if (!(error instanceof S3.S3ServiceException)) return new UserError(`${what} failed: ${(error as Error).message}`);
   return new UserError(
     `${what} failed: Spaces answered ${error.$metadata.httpStatusCode} ${error.name}: ${error.message}`,
   );
@@ -117,7 +119,7 @@ async function putObject(client: S3Client, bucket: string, object: StoredObject)
   await pRetry(
     async () => {
       await client.send(
-        new PutObjectCommand({
+        new S3.PutObjectCommand({
           Bucket: bucket,
           Key: object.key,
           // A new stream for each try: a retry cannot read a spent one again.
@@ -139,10 +141,10 @@ async function putObject(client: S3Client, bucket: string, object: StoredObject)
 
 async function isThere(client: S3Client, bucket: string, key: string, md5: string, size: number): Promise<boolean> {
   try {
-    const head = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+    const head = await client.send(new S3.HeadObjectCommand({ Bucket: bucket, Key: key }));
     return head.ContentLength === size && head.ETag === `"${md5}"`;
   } catch (error) {
-    if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return false;
+    if (error instanceof S3.S3ServiceException && error.$metadata.httpStatusCode === 404) return false;
     throw explain(error, `Asking for ${key} in ${bucket}`);
   }
 }
@@ -157,7 +159,7 @@ export async function removeObjects(client: S3Client, bucket: string, prefixes: 
       if (keys.length === 0) break;
       // One by one: deleting many at once needs a checksum that newer clients no longer send in the form Spaces knows.
       await Promise.all(
-        keys.map((key) => limit(() => client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })))),
+        keys.map((key) => limit(() => client.send(new S3.DeleteObjectCommand({ Bucket: bucket, Key: key })))),
       );
       removed += keys.length;
     }
@@ -168,10 +170,10 @@ export async function removeObjects(client: S3Client, bucket: string, prefixes: 
 /** At most 1000 keys; listed again from the beginning after they were removed. */
 async function listKeys(client: S3Client, bucket: string, prefix: string): Promise<string[]> {
   try {
-    const page = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
+    const page = await client.send(new S3.ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
     return (page.Contents ?? []).flatMap((object) => object.Key ?? []);
   } catch (error) {
-    if (error instanceof S3ServiceException && error.name === "NoSuchBucket") return [];
+    if (error instanceof S3.S3ServiceException && error.name === "NoSuchBucket") return [];
     throw explain(error, `Listing ${prefix} in ${bucket}`);
   }
 }
@@ -187,7 +189,7 @@ export function contentType(key: string): string {
 
 /** An answer that never came, and one that says "later". */
 function isTransient(error: unknown): boolean {
-  const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+  const status = error instanceof S3.S3ServiceException ? error.$metadata.httpStatusCode : undefined;
   return status === undefined || status === 429 || status >= 500;
 }
 

@@ -74,7 +74,7 @@ async function prepare(chosen: readonly Layer[]): Promise<void> {
   const settings = localCloudSettings();
   const tools = await setUp({ needs, settings });
   const folders = [...toolFolders(settings, tools).filter((folder) => folder !== binFolder(settings))];
-  for (const name of ["ansible-lint", "versitygw"]) {
+  for (const name of ["ansible-lint", "versitygw", "pebble"]) {
     const tool = tools[name];
     if (tool) folders.push(dirname(tool.path));
   }

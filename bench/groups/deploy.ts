@@ -14,7 +14,7 @@ import type { Bench, Group } from "../group.ts";
 import { type Note, ratios } from "../measure.ts";
 import { benchProject, dropletAddress, succeed } from "../project.ts";
 
-/** One changed line of the site `hello`, from the laptop to visitors: chillbox beside Ansible and Capistrano, on one server. */
+/** One changed line of the site `hello`, from the laptop to visitors: chillbox beside Ansible and Capistrano, on one server; then `up`. */
 export const deployGroup: Group = {
   name: "deploy",
   what: "a small change of a site, laptop to served, beside Ansible and Capistrano (count: rounds, default 5)",
@@ -55,62 +55,102 @@ export async function compare(bench: Bench, copy: ProjectCopy, rounds: number): 
   const address = await dropletAddress(copy);
   const rival = await prepareRivals(bench, copy, address);
   const parts = new Map<string, number[]>();
-  const ways: Way[] = [
-    { name: "chillbox: `npm run up`", port: 80, deploy: () => up(copy, parts) },
-    { name: "Ansible", port: 8081, deploy: rival.ansible },
-    { name: "Capistrano", port: 8082, deploy: rival.capistrano },
-  ];
-  // What is made once (users, a virtual environment, a connection) is there before it counts.
-  for (const way of ways.slice(1)) await time(way, address, setVersion(copy, "1.0.0-first"));
-  const took = ways.map(() => [] as Took[]);
-  for (let round = 1; round <= rounds; round += 1) {
-    for (const [index, way] of ways.entries()) {
-      took[index]?.push(await time(way, address, setVersion(copy, `1.0.${round}-${index}`)));
-    }
-  }
-  report(bench.note, ways, took);
-  for (const [name, values] of parts) bench.note({ name: `chillbox, of that: ${name}`, unit: "s", values });
+  const deploy = {
+    name: "chillbox: `npx chillbox deploy`",
+    port: 80,
+    deploy: () => watch(copy, ["deploy", "hello"], deployEnds, parts),
+  };
+  const ansible = { name: "Ansible", port: 8081, deploy: rival.ansible };
+  const capistrano = { name: "Capistrano", port: 8082, deploy: rival.capistrano };
+  // What is made once (users, a virtual environment, a connection, what is kept of the stack's outputs) is there before it counts.
+  for (const way of [deploy, ansible, capistrano]) await time(way, address, setVersion(copy, "1.0.0-first"));
+  parts.clear();
+  const [own = [], byAnsible = [], byCapistrano = []] = await takeTurns(
+    [deploy, ansible, capistrano],
+    rounds,
+    "1.0",
+    (way, version) => time(way, address, setVersion(copy, version)),
+  );
+  const up = { name: "chillbox: `npm run up`", port: 80, deploy: () => watch(copy, ["up"], upEnds, parts) };
+  const cold = { ...deploy, name: "chillbox: the first `npx chillbox deploy` after an `up`", deploy: () => once(copy) };
+  const [byUp = [], first = []] = await takeTurns([up, cold], rounds, "1.1", (way, version) =>
+    time(way, address, setVersion(copy, version)),
+  );
+  const { note } = bench;
+  noteTook(note, deploy, own);
+  for (const [name, values] of parts) if (name.startsWith("`deploy`")) note({ name, unit: "s", values });
+  noteTook(note, ansible, byAnsible);
+  noteTook(note, capistrano, byCapistrano);
+  const beside = (others: readonly Took[]) => ratios(served(others), served(own));
+  note({ name: "until served: Ansible / deploy", unit: "x", values: beside(byAnsible), limit: 10, goal: "least" });
+  note({ name: "until served: Capistrano / deploy", unit: "x", values: beside(byCapistrano), limit: 2, goal: "least" });
+  noteTook(note, up, byUp);
+  for (const [name, values] of parts) if (name.startsWith("`up`")) note({ name, unit: "s", values });
+  noteTook(note, cold, first);
   bench.remark(
     `Ansible and Capistrano do so with root's ssh on ${rounds} turns each; bench/rivals/README.md says what they do`,
   );
 }
 
-function report(note: Note, ways: readonly Way[], took: readonly Took[][]): void {
-  const [own = [], ansible = [], capistrano = []] = took.map((runs) => runs.map(({ served }) => served));
-  for (const [index, { name }] of ways.entries()) {
-    const runs = took[index] ?? [];
-    note({ name: `${name}: until served`, unit: "s", values: runs.map(({ served }) => served) });
-    note({ name: `${name}: until the command ended`, unit: "s", values: runs.map(({ ended }) => ended) });
+/** Each way in turn, round by round, so that a slow moment of the machine hits all. */
+async function takeTurns(
+  ways: readonly Way[],
+  rounds: number,
+  series: string,
+  run: (way: Way, version: string) => Promise<Took>,
+): Promise<Took[][]> {
+  const took = ways.map(() => [] as Took[]);
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const [index, way] of ways.entries()) took[index]?.push(await run(way, `${series}.${round}-${index}`));
   }
-  note({ name: "until served: Ansible / chillbox", unit: "x", values: ratios(ansible, own), limit: 10, goal: "least" });
-  const beside = ratios(capistrano, own);
-  note({ name: "until served: Capistrano / chillbox", unit: "x", values: beside, limit: 2, goal: "least" });
+  return took;
 }
 
-/** What `up` says when a part of it is over. */
-const partEnds: readonly (readonly [string, RegExp])[] = [
-  ["check and `make`", /^Updating \(/],
-  ["start of Pulumi's engine, program and plugins", /site-hello-\S+ updating/],
-  ["uploads", /site-hello-install updating/],
-  ["install, drain and watch", /site-hello-install updated/],
+function served(runs: readonly Took[]): number[] {
+  return runs.map((run) => run.served);
+}
+
+function noteTook(note: Note, { name }: Way, runs: readonly Took[]): void {
+  note({ name: `${name}: until served`, unit: "s", values: served(runs) });
+  note({ name: `${name}: until the command ended`, unit: "s", values: runs.map(({ ended }) => ended) });
+}
+
+async function once(copy: ProjectCopy): Promise<void> {
+  await succeed(copy, ["deploy", "hello"]);
+}
+
+/** What a command says when a part of it is over. */
+type PartEnds = readonly (readonly [part: string, end: RegExp])[];
+
+const upEnds: PartEnds = [
+  ["`up`, of that: check and `make`", /^Updating \(/],
+  ["`up`, of that: start of Pulumi's engine, program and plugins", /site-hello-\S+ updating/],
+  ["`up`, of that: uploads", /site-hello-install updating/],
+  ["`up`, of that: install, drain and watch", /site-hello-install updated/],
 ];
 
-/** Runs `up` and adds the seconds of its parts. */
-async function up(copy: ProjectCopy, parts: Map<string, number[]>): Promise<void> {
+const deployEnds: PartEnds = [
+  ["`deploy`, of that: start and check", /hello \S+: make$/],
+  ["`deploy`, of that: `make`, other checks, uploads", /hello \S+: the server installs it/],
+  ["`deploy`, of that: install, drain and watch", /visitors got it after/],
+];
+
+/** Runs `npx chillbox ARGUMENTS` and adds the seconds of its parts. */
+async function watch(copy: ProjectCopy, args: readonly string[], ends: PartEnds, parts: Map<string, number[]>) {
   const options = { cwd: copy.folder, env: copy.environment, extendEnv: false, all: true, reject: false } as const;
-  const child = execa("node", ["cli/chillbox.mjs", "up"], { ...options, stdin: "ignore" });
+  const child = execa("node", ["cli/chillbox.mjs", ...args], { ...options, stdin: "ignore" });
   const said: string[] = [];
   let start = performance.now();
   let part = 0;
   for await (const line of child.iterable({ from: "all" })) {
     said.push(line);
-    const [name, end] = partEnds[part] ?? ["", /^$(?!)/];
+    const [name, end] = ends[part] ?? ["", /^$(?!)/];
     if (!end.test(line)) continue;
     const now = performance.now();
     parts.set(name, [...(parts.get(name) ?? []), (now - start) / 1000]);
     [start, part] = [now, part + 1];
   }
-  if ((await child).failed) throw new Error(`up failed:\n${said.join("\n")}`);
+  if ((await child).failed) throw new Error(`chillbox ${args.join(" ")} failed:\n${said.join("\n")}`);
 }
 
 function hasCapistrano(): boolean {

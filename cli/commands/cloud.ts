@@ -15,8 +15,8 @@ cloud
       import("../../toolchain/setup.ts"),
     ]);
     const settings = localCloudSettings();
-    const tools = await setUp({ needs: ["debian-packages", "versitygw"], settings });
-    const started = await startCloud(settings, say, { versitygw: tools.versitygw?.path });
+    const tools = await setUp({ needs: ["debian-packages", "versitygw", "pebble"], settings });
+    const started = await startCloud(settings, say, { versitygw: tools.versitygw?.path, pebble: tools.pebble?.path });
     say(started ? `The local cloud runs: API on ${settings.apiEndpoint}` : "The local cloud runs already.");
   });
 
@@ -50,6 +50,15 @@ cloud
   .action(async (options: { droplet?: string; lines: number }) => {
     const { cloudLogs } = await import("../../local-cloud/control.ts");
     process.stdout.write(`${await cloudLogs(localCloudSettings(), options)}\n`);
+  });
+
+cloud
+  .command("trust")
+  .description("show the roots of its certificates, for a browser or curl on this machine")
+  .option("--pem", "the roots themselves")
+  .action(async (options: { pem?: boolean }) => {
+    const { describeRoots } = await import("../../local-cloud/acme/roots.ts");
+    process.stdout.write(await describeRoots(localCloudSettings(), options.pem === true));
   });
 
 cloud

@@ -6,6 +6,7 @@ import { resolve, withoutDot } from "./resolve.ts";
 export interface AnsweredNames {
   readonly zones: Zones;
   readonly spacesSuffix: string;
+  readonly hostNames: readonly string[];
   readonly hostAddress: string;
 }
 
@@ -67,6 +68,8 @@ function find(names: AnsweredNames, name: string, type: string, dnsClass: string
   const lower = withoutDot(name);
   if (dnsClass !== "IN" && dnsClass !== "ANY") return { rcode: rcodes.refused, answers: [], authorities: [] };
   if (lower === names.spacesSuffix || lower.endsWith(`.${names.spacesSuffix}`)) return findSpaces(names, name, type);
+  if (names.hostNames.includes(lower))
+    return { rcode: rcodes.ok, answers: hostRecords(names, name, type), authorities: [] };
   if (!names.zones.holds(lower) || type === "AXFR" || type === "IXFR")
     return { rcode: rcodes.refused, answers: [], authorities: [] };
   const wanted = recordTypes.find((known) => known === type);
@@ -93,14 +96,14 @@ function find(names: AnsweredNames, name: string, type: string, dnsClass: string
   };
 }
 
+function hostRecords({ hostAddress }: AnsweredNames, name: string, type: string): Answer[] {
+  return type === "A" || type === "ANY" ? [{ type: "A", name, ttl: spacesTtl, data: hostAddress }] : [];
+}
+
 function findSpaces(names: AnsweredNames, name: string, type: string): Found {
   const isZone = withoutDot(name) === names.spacesSuffix;
   if (!isZone && (type === "A" || type === "ANY")) {
-    return {
-      rcode: rcodes.ok,
-      answers: [{ type: "A", name, ttl: spacesTtl, data: names.hostAddress }],
-      authorities: [],
-    };
+    return { rcode: rcodes.ok, answers: hostRecords(names, name, type), authorities: [] };
   }
   const authority: Answer = {
     type: "SOA",

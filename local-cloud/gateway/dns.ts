@@ -1,6 +1,7 @@
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { createServer, type Server, type Socket } from "node:net";
 import { UserError } from "../../lib/user-error.ts";
+import { acmeName } from "../acme/names.ts";
 import type { Zones } from "../types.ts";
 import { answerDns } from "./dns-answer.ts";
 
@@ -19,6 +20,8 @@ export interface DnsOptions {
   readonly zones: Zones;
   /** Everything below this name is at `hostAddress`. Default: `spaces.test`. */
   readonly spacesSuffix?: string;
+  /** Other names that are at `hostAddress`. Default: the ACME server's. */
+  readonly hostNames?: readonly string[];
   /** Address of Spaces as droplets see it. */
   readonly hostAddress: string;
   readonly log: (line: string) => void;
@@ -34,6 +37,7 @@ export function createDnsServer(options: DnsOptions): DnsServer {
   const names = {
     zones: options.zones,
     spacesSuffix: options.spacesSuffix ?? "spaces.test",
+    hostNames: options.hostNames ?? [acmeName],
     hostAddress: options.hostAddress,
   };
   const closers: (() => Promise<void>)[] = [];

@@ -18,9 +18,9 @@ export function unknownDomainPage(host: string, domains: readonly string[], port
 }
 
 /** For a domain whose droplet does not answer. */
-export function unreachablePage(domain: string, address: string, why: string): string {
+export function unreachablePage(domain: string, address: string, port: number, why: string): string {
   return page("The droplet does not answer", [
-    `<code>${escapeHtml(domain)}</code> leads to ${escapeHtml(address)}, port 80, but: ${escapeHtml(why)}.`,
+    `<code>${escapeHtml(domain)}</code> leads to ${escapeHtml(address)}, port ${port}, but: ${escapeHtml(why)}.`,
     "Run <code>npx chillbox cloud status</code> to see whether the droplet is on.",
   ]);
 }

@@ -37,6 +37,7 @@ export function hostServices(settings: LocalCloudSettings): readonly HostService
     { protocol: "udp", port: 53, target: settings.ports.dns },
     { protocol: "tcp", port: 53, target: settings.ports.dns },
     { protocol: "tcp", port: 80, target: settings.ports.spaces },
+    { protocol: "tcp", port: 443, target: settings.ports.acme },
   ];
 }
 

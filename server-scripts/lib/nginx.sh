@@ -77,7 +77,8 @@ check_text() {
 
 # A name for all that nginx is to run with: 12 hex digits.
 nginx_generation() {
-  nginx_generation_digest=$(cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include 2>/dev/null | sha256sum)
+  nginx_generation_digest=$(cat "$NGINX_CONF" "$SITES"/*/current/nginx/*.conf "$ROOT"/etc/nginx/conf.d/*.include \
+    "$STATE"/certs/*/current/http.conf 2>/dev/null | sha256sum)
   printf '%.12s\n' "$nginx_generation_digest"
 }
 
@@ -113,10 +114,12 @@ served_generation() {
 }
 
 # answers NAME [error]: whether a visitor who asks for this name gets an answer of its site: not the one for unknown names, and 5xx only with
-# "error".
+# "error". Asked by https where port 80 only sends there; whether the certificate is good is another question.
 answers() {
-  answers_code=$(curl --silent --noproxy '*' --max-time 5 --header "Host: $1" --output /dev/null --dump-header "$WORK/answer" \
-    --write-out '%{http_code}' http://127.0.0.1/ || true)
+  answers_scheme=http
+  if cat "$STATE"/certs/*/current/names 2>/dev/null | grep -Fqx -- "$1"; then answers_scheme=https; fi
+  answers_code=$(curl --silent --noproxy '*' --max-time 5 --insecure --connect-to "$1::127.0.0.1:" --output /dev/null \
+    --dump-header "$WORK/answer" --write-out '%{http_code}' "$answers_scheme://$1/" || true)
   case ${2-}$answers_code in
   [1234]?? | error[12345]??) ! grep -qi '^x-chillbox-generation:' "$WORK/answer" ;;
   *) return 1 ;;

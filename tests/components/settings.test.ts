@@ -117,9 +117,10 @@ const badSecrets: [string, unknown, RegExp][] = [
   ["a list of services", { shop: { api: [canary] } }, /^chillbox:secrets\.shop\.api is not a map/],
   ["a value that is no text", { shop: { api: { A: canary, B: 5 } } }, /^chillbox:secrets\.shop\.api\.B is not a text/],
   ["a key with more keys", { shop: { api: { A: { B: canary } } } }, /^chillbox:secrets\.shop\.api\.A is not a text/],
+  ["an older file without its key", { shop: { api: { older: "ab".repeat(32) } } }, /older stands for a file/],
   [
     "an older file without its digest",
-    { shop: { api: { older: canary } } },
+    { shop: { api: { older: canary, key: "1" } } },
     /^chillbox:secrets\.shop\.api\.older stands/,
   ],
 ];
@@ -134,12 +135,12 @@ for (const [what, secrets, problem] of badSecrets) {
 
 test("secrets of each kind are read, and what was removed is not there", () => {
   const secrets = {
-    shop: { api: { KEY: "a b" }, mailer: "base64:/+8=", old: { older: "ab".repeat(32) }, gone: {} },
+    shop: { api: { KEY: "a b" }, mailer: "base64:/+8=", old: { older: "ab".repeat(32), key: "1" }, gone: {} },
     left: {},
     none: { api: {} },
   };
   assert.deepEqual(settingsWith({ secrets }).secrets, {
-    shop: { api: { keys: { KEY: "a b" } }, mailer: { base64: "/+8=" }, old: { older: "ab".repeat(32) } },
+    shop: { api: { keys: { KEY: "a b" } }, mailer: { base64: "/+8=" }, old: { older: "ab".repeat(32), key: 1 } },
   });
 });
 

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
-import { request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { get } from "./get.ts";
+import { get, secureAddress, ask as send } from "./get.ts";
 import type { ProjectCopy } from "./project-copy.ts";
 
 /** What is asked of the example sites once they are deployed. */
@@ -56,14 +55,14 @@ export const exampleChecks: readonly ExampleCheck[] = [
     site: "notes",
     what: "runs as the site file says, whatever its own gunicorn.conf.py wants",
     async check(stack) {
-      const { pid, folder, niceness, ...process } = await ask(stack, "notes.test", "/api/process");
+      const { pid, folder, niceness, scheme, ...process } = await ask(stack, "notes.test", "/api/process");
       assert.match(String(folder), /\/api$/);
       // The server itself may run with a niceness, which all of it has then.
       assert.equal(Number(niceness) - Number((await ask(stack, "notes.test", "/admin/")).niceness), 4);
+      assert.match(String(scheme), /^https?$/);
       assert.deepEqual(process, {
         version: "1.0.0",
         api_url: "http://127.0.0.1:8101",
-        scheme: "http",
         workers: 2,
         worker_class: "sync",
         max_requests: 5000,
@@ -292,12 +291,8 @@ async function until<T>(look: () => Promise<T | null | undefined>, seconds = 30)
 function openSocket(address: string): Promise<string> {
   const url = new URL(address);
   return new Promise((resolve, reject) => {
-    const outgoing = request({
-      host: "127.0.0.1",
-      port: url.port,
-      path: url.pathname,
+    const outgoing = send(url, {
       headers: {
-        host: url.host,
         connection: "Upgrade",
         upgrade: "websocket",
         "sec-websocket-version": "13",
@@ -314,7 +309,12 @@ function openSocket(address: string): Promise<string> {
       socket.on("error", reject);
       socket.on("close", () => resolve(received));
     });
-    outgoing.on("response", (answer) => reject(new Error(`${address} answered ${answer.statusCode} and no upgrade`)));
+    outgoing.on("response", (answer) => {
+      const secure = secureAddress(answer.statusCode, answer.headers, url);
+      if (secure) resolve(openSocket(secure));
+      else reject(new Error(`${address} answered ${answer.statusCode} and no upgrade`));
+      answer.resume();
+    });
     outgoing.on("error", reject);
     outgoing.end();
   });

@@ -11,7 +11,7 @@ export async function ownCopy(): Promise<LocalCloudSettings> {
   for (;;) {
     const settings = localCloudSettings({
       CHILLBOX_HOME: home,
-      CHILLBOX_PORT_BASE: String(20_000 + 4 * randomBelow(2_400)),
+      CHILLBOX_PORT_BASE: String(20_000 + 6 * randomBelow(1_600)),
       // 198.19.0.0/16, the half of RFC 2544's test range in which the default is not.
       CHILLBOX_ADDRESS_RANGE: `198.19.${16 * randomBelow(16)}.0/20`,
     });

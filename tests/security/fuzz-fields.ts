@@ -123,6 +123,8 @@ const surroundings = {
   serverName: "box.test",
   techEmail: "a@box.test",
   manageDns: false,
+  acmeServer: "https://acme.test/dir",
+  tls: true,
   artifactBucket: "artifacts",
   immutableBucket: "immutable",
   immutableBucketHost: "immutable.nyc3.spaces.test",

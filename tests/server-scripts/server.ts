@@ -209,6 +209,14 @@ export class TestServer {
       serverName: "box.test",
       adminPublicKeys: [],
       sitesKeep: 3,
+      tls: {
+        enabled: false,
+        directory: "https://acme.test/dir",
+        trial: null,
+        email: "admin@box.test",
+        ca: null,
+        hsts: false,
+      },
       firewall: { sshAllowedAddresses: ["0.0.0.0/0"], outbound: [] },
       limits: { memoryMiB: 0, processes: 0 },
     };

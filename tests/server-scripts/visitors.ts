@@ -9,12 +9,14 @@ export class Visitor {
   readonly #ended: Promise<Said>;
   #read = 0;
 
-  constructor(server: TestServer, slug: string) {
+  /** @param secure file of the roots by which the visitor knows the site, where he comes by https */
+  constructor(server: TestServer, slug: string, secure?: string) {
     this.#server = server;
     this.#name = `visitor-${slug}`;
     // A failed request is a line of its own between the answers; those of a reused connection come twenty at a time.
-    const url = `http://${server.host.address}/api/?[1-20]`;
-    const ask = `curl --silent --show-error --no-buffer --fail --rate 100/s --max-time 10 --header "Host: ${slug}.test" "${url}"`;
+    const url = `${secure ? "https" : "http"}://${slug}.test/api/?[1-20]`;
+    const way = `--connect-to ::${server.host.address}: ${secure ? `--cacert ${secure}` : ""}`;
+    const ask = `curl --silent --show-error --no-buffer --fail --rate 100/s --max-time 10 ${way} "${url}"`;
     const loop = `while [ -e ${this.#path("asking")} ]; do ${ask} >>${this.#path("answers")} 2>&1; done`;
     // It goes away with the host's folder, so that no visitor outlives a test that fails.
     writeFileSync(this.#path("asking"), "");

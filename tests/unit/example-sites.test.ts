@@ -22,6 +22,8 @@ const surroundings = unknownSurroundings({
   serverName: "box.test",
   techEmail: "admin@box.test",
   manageDns: true,
+  acmeServer: "https://acme.test/dir",
+  tls: true,
   s3Endpoint: "http://nyc3.spaces.test",
 });
 const said: string[] = [];

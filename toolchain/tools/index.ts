@@ -2,6 +2,7 @@ import type { Tool } from "../tool.ts";
 import { ansible, ansibleLint } from "./ansible.ts";
 import { debianPackages, debianPackagesToTest } from "./debian-packages.ts";
 import { image } from "./image.ts";
+import { pebble } from "./pebble.ts";
 import { plugins } from "./plugins.ts";
 import { pulumi } from "./pulumi.ts";
 import { serverWheels } from "./server-wheels.ts";
@@ -15,6 +16,7 @@ export const allTools: readonly Tool[] = [
   pulumi,
   ...plugins,
   versitygw,
+  pebble,
   ansible,
   wheels,
   image,

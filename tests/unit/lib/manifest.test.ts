@@ -51,6 +51,8 @@ const surroundings = {
   serverName: "box.test",
   techEmail: "a@box.test",
   manageDns: true,
+  acmeServer: "https://acme.test/dir",
+  tls: true,
   artifactBucket: "b-artifacts",
   immutableBucket: "b-immutable",
   immutableBucketHost: "b-immutable.nyc3.spaces.test",

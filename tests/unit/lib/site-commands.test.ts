@@ -18,6 +18,8 @@ const surroundings = unknownSurroundings({
   serverName: "box.test",
   techEmail: "t@box.test",
   manageDns: true,
+  acmeServer: "https://acme.test/dir",
+  tls: true,
   s3Endpoint: "http://nyc3.spaces.test",
 });
 const makefile = `

@@ -18,7 +18,7 @@ const shop = {
 const canary = "canary-77ab";
 
 function filesOf(config: unknown) {
-  return siteSecrets([shop], readSecretsConfig(config, assert.fail));
+  return siteSecrets([shop], readSecretsConfig(config, assert.fail), 2);
 }
 
 test("keys become the file that the site file names; a whole file stays as it is; an older one is its digest", () => {
@@ -31,7 +31,7 @@ test("keys become the file that the site file names; a whole file stays as it is
       [{ service: "mailer", file: "mailer.env" }, whole],
     ],
   );
-  assert.deepEqual(filesOf({ shop: { mailer: { older: "ab".repeat(32) } } }).get("shop"), [
+  assert.deepEqual(filesOf({ shop: { mailer: { older: "ab".repeat(32), key: "2" } } }).get("shop"), [
     { service: "mailer", file: "mailer.env", content: { older: "ab".repeat(32) } },
   ]);
   assert.deepEqual([...filesOf({})], []);
@@ -52,6 +52,11 @@ const bad: [string, object, RegExp][] = [
     "a service without secrets_config",
     { shop: { plain: { A: canary } } },
     /"plain" of shop\.site\.json has no "secrets_/,
+  ],
+  [
+    "a file of the older format for another key",
+    { shop: { api: { older: "ab".repeat(32), key: "1" } } },
+    /^chillbox:secrets\.shop\.api is a file of the older format that only key 1 .* npx chillbox secrets set shop api <FILE$/,
   ],
   ["an immutable service", { shop: { assets: { A: canary } } }, /"assets" of shop\.site\.json has no "secrets_config"/],
   [

@@ -23,6 +23,8 @@ test("a site with chillbox's own name is refused before its release is built", a
     serverName: "box.test",
     techEmail: "t@box.test",
     manageDns: true,
+    acmeServer: "https://acme.test/dir",
+    tls: true,
     s3Endpoint: "http://nyc3.spaces.test",
   });
   const checking = checkSites({ folder: sites, artifactsFolder: join(folder, "built"), surroundings, log: () => {} });

@@ -4,7 +4,13 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { noteDeploy, reasonOfUp } from "../../../lib/last-deploy.ts";
 import type { SiteFile } from "../../../lib/site-file.ts";
-import { changesForUp, configurationDigest, factsOf, type StackFacts } from "../../../lib/stack-facts.ts";
+import {
+  changedInputs,
+  changedSites,
+  configurationDigest,
+  factsOf,
+  type StackFacts,
+} from "../../../lib/stack-facts.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const folder = await temporaryFolder();
@@ -36,25 +42,22 @@ test("what only `up` can do is named", () => {
     "run-cmd": "x",
     secrets_config: "m.cfg",
   } as const;
-  const table: [what: string, Parameters<typeof changesForUp>[1], SiteFile, string[]][] = [
-    ["nothing", inputs, site, []],
-    [
-      "another order, other variables",
-      inputs,
-      { ...site, domains: ["shop.test", "www.shop.test"], env: [{ name: "A", value: "b" }] },
-      [],
-    ],
-    ["configuration", { ...inputs, configuration: "x" }, site, ["the configuration of the stack changed"]],
-    ["scripts", { ...inputs, "server scripts": "x" }, site, ["the server scripts of the stack changed"]],
-    ["a new site", inputs, { ...site, slug: "blog" }, ["blog is a new site"]],
-    ["a domain more", inputs, { ...site, domains: [...site.domains, "a.test"] }, ["shop: domain a.test is new"]],
-    ["a domain less", inputs, { ...site, domains: ["shop.test"] }, ["shop: domain www.shop.test is gone"]],
-    ["another name", inputs, { ...site, serverName: "s.test" }, ["shop: domain s.test is new"]],
-    ["no secrets", inputs, { ...site, services: [open] }, ["shop: secrets of api/api.cfg is gone"]],
-    ["more secrets", inputs, { ...site, workers: [worker] }, ["shop: secrets of mail/m.cfg is new"]],
+  const table: [what: string, SiteFile, string[]][] = [
+    ["nothing", site, []],
+    ["another order", { ...site, domains: ["shop.test", "www.shop.test"] }, []],
+    ["a variable", { ...site, env: [{ name: "A", value: "b" }] }, []],
+    ["a new site", { ...site, slug: "blog" }, ["blog is a new site"]],
+    ["a domain more", { ...site, domains: [...site.domains, "a.test"] }, ["shop: domain a.test is new"]],
+    ["a domain less", { ...site, domains: ["shop.test"] }, ["shop: domain www.shop.test is gone"]],
+    ["another name", { ...site, serverName: "s.test" }, ["shop: domain s.test is new"]],
+    ["no secrets", { ...site, services: [open] }, ["shop: secrets of api/api.cfg is gone"]],
+    ["more secrets", { ...site, workers: [worker] }, ["shop: secrets of mail/m.cfg is new"]],
   ];
-  for (const [what, now, changed, expected] of table) {
-    assert.deepEqual(changesForUp(facts, now, [changed]), expected, what);
+  for (const [what, changed, expected] of table) assert.deepEqual(changedSites(facts, [changed]), expected, what);
+
+  assert.deepEqual(changedInputs(facts, inputs), []);
+  for (const name of ["configuration", "server scripts", "Python packages"]) {
+    assert.deepEqual(changedInputs(facts, { ...inputs, [name]: "x" }), [`the ${name} of the stack changed`]);
   }
 });
 

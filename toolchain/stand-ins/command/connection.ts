@@ -66,7 +66,7 @@ async function dialOnce(connection: Connection, signal: AbortSignal): Promise<Cl
     signal.removeEventListener("abort", stop);
   });
   return new Promise((resolve, reject) => {
-    client.on("error", reject);
+    client.on("error", (error) => reject(isOtherKey(error) ? new Error(otherKeyText(connection)) : error));
     client.once("close", () => reject(new Error("the connection was closed")));
     client.once("ready", () => resolve(client));
     client.on("keyboard-interactive", (_name, _instructions, _language, prompts, finish) =>
@@ -92,6 +92,15 @@ function clientConfig(connection: Connection): ConnectConfig {
     ...(agent ? { agent } : {}),
     ...(connection.hostKey === undefined ? {} : pinned(connection.hostKey)),
   };
+}
+
+function isOtherKey({ message }: Error): boolean {
+  return /verification failed/.test(message);
+}
+
+/** Begins as the real plugin's words. */
+function otherKeyText({ host }: Connection): string {
+  return `ssh: host key mismatch: ${host} answers with another host key than the one that connection.hostKey pins`;
 }
 
 /** Accepts one host key alone, and asks the host for that kind of key. */

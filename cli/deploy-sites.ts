@@ -1,0 +1,204 @@
+import { join } from "node:path";
+import type { Client } from "ssh2";
+import { noteDeploy } from "../lib/last-deploy.ts";
+import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { buildManifest, type Manifest } from "../lib/manifest.ts";
+import { packServerScripts } from "../lib/server-scripts.ts";
+import { type AllowedCommands, commandsOf } from "../lib/site-commands.ts";
+import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
+import { type CheckedSite, checkedFolderOf, checkSites, type OtherSite } from "../lib/sites.ts";
+import { changedInputs, changedSites, configurationDigest, factsFormat, type StackFacts } from "../lib/stack-facts.ts";
+import { asPut, uploadOf } from "../lib/upload.ts";
+import { UserError } from "../lib/user-error.ts";
+import { carriedDigest } from "../lib/wheels.ts";
+import { say } from "../toolchain/progress.ts";
+import { ask, connect } from "./connection.ts";
+import type { DeployRequest } from "./deploy.ts";
+import { stack as stackOfLocalCloud } from "./pulumi.ts";
+import { readOutputs, upCommand } from "./stack-outputs.ts";
+
+/** What `chillbox-site install` prints on the server. */
+interface Installed {
+  readonly result: "installed" | "unchanged" | "unchanged (pinned)";
+  readonly release: string;
+  /** Until visitors got it; 0: they had it. */
+  readonly switchMilliseconds: number;
+}
+
+/** How a site's deploy ended. */
+interface Deployed extends Installed {
+  readonly site: SiteFile;
+  /** Milliseconds from the start of this command until visitors got the release. */
+  readonly served: number;
+}
+
+interface Sites {
+  readonly sites: readonly SiteFile[];
+  readonly others: readonly OtherSite[];
+}
+
+/**
+ * Brings sites to the server of a stack, which nobody else changes meanwhile.
+ * @throws UserError when something else than the sites' own files has changed since the last `up`, or a site fails
+ */
+export async function deploySites(settings: LocalCloudSettings, request: DeployRequest): Promise<void> {
+  const { stack } = request;
+  const { connection, facts } = await readOutputs(stack);
+  if (facts?.format !== factsFormat) {
+    throw new UserError(
+      `Stack ${stack} does not tell yet what a deploy has to know: run \`${upCommand(stack)}\` once, which adds it.`,
+    );
+  }
+  const sites = await readSites(settings, request, facts);
+  const connecting = connect(connection);
+  // Told below, when it is waited for.
+  connecting.catch(() => undefined);
+  try {
+    const making = Promise.withResolvers<void>();
+    const building = build(settings, request, facts, sites, making.resolve);
+    // What takes this process's own time waits until `make`, which is another one, is at work.
+    await Promise.race([making.promise, building]);
+    const [client, built, { uploadRelease }] = await Promise.all([
+      connecting,
+      building,
+      import("../local-commands/upload.ts"),
+      refuseOtherChanges(settings, stack, facts),
+    ]);
+    const deployOne = async ({ site, release }: CheckedSite): Promise<Deployed> => {
+      const upload = uploadOf(site, release, facts);
+      const { artifact, by } = await uploadRelease(facts.buckets, upload, say);
+      const { surroundings, server } = facts;
+      const put = asPut(release, artifact);
+      const manifest = buildManifest({ site, release: put, surroundings, server, by, reason: request.reason });
+      await noteDeploy(settings.home, stack, site.slug);
+      return install(client, site, manifest);
+    };
+    // Each for itself: one that fails does not hold up the others.
+    report(settings, stack, await Promise.allSettled(built.map(deployOne)));
+  } finally {
+    connecting.then(
+      (client) => client.end(),
+      () => undefined,
+    );
+  }
+}
+
+/**
+ * The sites that are meant, and the others of the stack.
+ * @throws UserError when one has no site file, or more has changed about it than `up` alone can bring
+ */
+async function readSites(
+  settings: LocalCloudSettings,
+  { stack, slugs }: DeployRequest,
+  facts: StackFacts,
+): Promise<Sites> {
+  const { folder, checkedFolder } = foldersOf(settings, facts);
+  const all = await readSiteFiles(folder, { checkedFolder });
+  const sites = slugs.map((slug) => {
+    const found = all.find((site) => site.slug === slug);
+    if (!found) throw new UserError(`There is no site "${slug}": ${join(folder, `${slug}.site.json`)} does not exist.`);
+    return found;
+  });
+  refuse(changedSites(facts, sites), stack);
+  const others = all.flatMap(({ slug }) => {
+    const known = facts.sites[slug];
+    return known === undefined || slugs.includes(slug) ? [] : [{ slug, ports: known.ports }];
+  });
+  return { sites, others };
+}
+
+/** Builds and checks the sites' releases. */
+async function build(
+  settings: LocalCloudSettings,
+  { stack }: DeployRequest,
+  facts: StackFacts,
+  only: Sites,
+  whileMaking: () => void,
+): Promise<CheckedSite[]> {
+  const { folder, artifactsFolder } = foldersOf(settings, facts);
+  const { surroundings, archiveLimits: limits } = facts;
+  const allowedCommands = await allowedFor(settings, stack, only.sites);
+  return checkSites({
+    folder,
+    artifactsFolder,
+    surroundings,
+    stack,
+    allowedCommands,
+    limits,
+    only,
+    whileMaking,
+    log: say,
+  });
+}
+
+function foldersOf({ repository, home }: LocalCloudSettings, { sitesFolder }: StackFacts) {
+  const artifactsFolder = join(home, "artifacts");
+  return { folder: join(repository, sitesFolder), artifactsFolder, checkedFolder: checkedFolderOf(artifactsFolder) };
+}
+
+/** Most sites have no commands, and reading the configuration takes a while. */
+async function allowedFor(
+  settings: LocalCloudSettings,
+  stack: string,
+  sites: readonly SiteFile[],
+): Promise<AllowedCommands> {
+  if (sites.every(({ env }) => commandsOf(env).length === 0)) return {};
+  const { readAllowedCommands } = await import("./site-allow.ts");
+  return readAllowedCommands(settings, stack);
+}
+
+/** @throws UserError when something else than sites has changed since the last `up` */
+async function refuseOtherChanges(settings: LocalCloudSettings, stack: string, facts: StackFacts): Promise<void> {
+  const { repository, home } = settings;
+  const [configuration, scripts, wheels] = await Promise.all([
+    configurationDigest(repository, stack),
+    packServerScripts(join(repository, "server-scripts"), join(home, "server-scripts")),
+    carriedDigest(repository),
+  ]);
+  const inputs = { configuration, "server scripts": scripts.sha256, "Python packages": wheels };
+  refuse(changedInputs(facts, inputs), stack);
+}
+
+function refuse(changes: readonly string[], stack: string): void {
+  if (changes.length === 0) return;
+  const list = changes.map((each) => `  ${each}\n`).join("");
+  throw new UserError(
+    `More has changed since the last \`up\` than a site's own files:\n${list}Nothing was deployed. \`${upCommand(stack)}\` does all of it.`,
+  );
+}
+
+async function install(client: Client, site: SiteFile, manifest: Manifest): Promise<Deployed> {
+  say(`${site.slug} ${manifest.release}: the server installs it and watches it for a while`);
+  const asked = performance.now();
+  const done = await ask<Installed>(client, "doas chillbox-site install", manifest).catch((error: unknown) => {
+    throw error instanceof UserError ? new UserError(`${site.slug} ${manifest.version}: ${error.message}`) : error;
+  });
+  return { ...done, site, served: asked + done.switchMilliseconds };
+}
+
+function report(
+  settings: LocalCloudSettings,
+  stack: string,
+  outcomes: readonly PromiseSettledResult<Deployed>[],
+): void {
+  const problems: string[] = [];
+  for (const outcome of outcomes) {
+    if (outcome.status === "fulfilled") process.stdout.write(`${describe(settings, stack, outcome.value)}\n`);
+    else if (outcome.reason instanceof UserError) problems.push(outcome.reason.message);
+    else throw outcome.reason;
+  }
+  if (problems.length > 0) throw new UserError(problems.join("\n"));
+}
+
+function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
+  const { slug, serverName, domains } = site;
+  const address =
+    stack === stackOfLocalCloud
+      ? `http://${domains[0] ?? serverName}.localhost:${settings.ports.gateway}`
+      : `http://${serverName}`;
+  if (result === "installed") {
+    return `${slug} ${release} is at ${address}: visitors got it after ${(served / 1000).toFixed(1)} s.`;
+  }
+  if (result === "unchanged") return `${slug} ${release} is in use already, at ${address}.`;
+  return `${slug} stays as it is: somebody rolled back from ${release}. \`npx chillbox rollback ${slug} ${release}\` puts it to use again.`;
+}
