@@ -90,32 +90,46 @@ function noWayIn({ host, user }: Connection, { message }: Error): string {
 
 /**
  * Runs a command on the server and collects what it says.
- * @param input its standard input
+ * @param input its standard input; the command starts meanwhile when that still takes a while
  */
-export async function run(client: Client, command: string, input = ""): Promise<Answer> {
-  const { channel, ended } = await execute(client, command);
+export async function run(client: Client, command: string, input: string | Promise<string> = ""): Promise<Answer> {
+  const starting = execute(client, command).then(collect);
+  try {
+    const [{ channel, answer }, text] = await Promise.all([starting, input]);
+    channel.end(text);
+    return await answer;
+  } catch (error) {
+    starting.then(({ channel }) => channel.close()).catch(() => undefined);
+    throw error;
+  }
+}
+
+function collect({ channel, ended }: Session): { channel: ClientChannel; answer: Promise<Answer> } {
   const parts = { output: [] as Buffer[], errors: [] as Buffer[] };
   channel.on("data", (part: Buffer) => parts.output.push(part));
   channel.stderr.on("data", (part: Buffer) => parts.errors.push(part));
-  channel.end(input);
-  const code = await ended;
-  const [output, errors] = [parts.output, parts.errors].map((each) => Buffer.concat(each).toString());
-  return { code, output: output ?? "", errors: errors ?? "" };
+  const textOf = (buffers: readonly Buffer[]) => Buffer.concat(buffers).toString();
+  const answer = ended.then((code) => ({ code, output: textOf(parts.output), errors: textOf(parts.errors) }));
+  return { channel, answer };
 }
 
 /**
  * Runs one of the server's commands, which prints JSON.
- * @param input its standard input, as JSON
+ * @param input its standard input, as JSON; see `run`
  * @throws UserError with what it said on standard error when it fails
  */
 export async function ask<T>(client: Client, command: string, input?: unknown): Promise<T> {
-  const { code, output, errors } = await run(client, command, input === undefined ? "" : JSON.stringify(input));
+  const asJson = (value: unknown) => (value === undefined ? "" : JSON.stringify(value));
+  const text = input instanceof Promise ? input.then(asJson) : asJson(input);
+  const { code, output, errors } = await run(client, command, text);
   if (code !== 0) throw new UserError(explain(command, code, errors));
   return JSON.parse(output) as T;
 }
 
 function explain(command: string, code: number, errors: string): string {
-  const said = errors.trim().replace(/^chillbox-[a-z-]+: fatal: /gm, "");
+  // How far it came is not why it failed.
+  const reasons = errors.replace(/^chillbox-[a-z-]+: step: .*\n/gm, "");
+  const said = reasons.trim().replace(/^chillbox-[a-z-]+: fatal: /gm, "");
   if (code === 127 || /not found/.test(said)) {
     return `The server does not know \`${command}\` yet: the next \`up\` brings its scripts up to date.`;
   }

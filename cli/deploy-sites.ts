@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import pLimit from "p-limit";
 import type { Client } from "ssh2";
 import { noteDeploy } from "../lib/last-deploy.ts";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
@@ -32,6 +33,9 @@ interface Deployed extends Installed {
   readonly served: number;
 }
 
+/** Sites at a time: each takes a session of the connection, of which sshd lets in ten. */
+const parallel = 4;
+
 interface Sites {
   readonly sites: readonly SiteFile[];
   readonly others: readonly OtherSite[];
@@ -64,14 +68,18 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
       import("../local-commands/upload.ts"),
       refuseOtherChanges(settings, stack, facts),
     ]);
-    const deployOne = async ({ site, release }: CheckedSite): Promise<Deployed> => {
-      const upload = uploadOf(site, release, facts);
-      const { artifact, by } = await uploadRelease(facts.buckets, upload, say);
-      const { surroundings, server } = facts;
-      const put = asPut(release, artifact);
-      const manifest = buildManifest({ site, release: put, surroundings, server, by, reason: request.reason });
-      await noteDeploy(settings.home, stack, site.slug);
-      return install(client, site, manifest);
+    const limit = pLimit(parallel);
+    const deployOne = (one: CheckedSite) => {
+      const prepare = async () => {
+        const { artifact, by } = await uploadRelease(facts.buckets, uploadOf(one.site, one.release, facts), say);
+        const { surroundings, server } = facts;
+        const release = asPut(one.release, artifact);
+        const manifest = buildManifest({ site: one.site, release, surroundings, server, by, reason: request.reason });
+        await noteDeploy(settings.home, stack, one.site.slug);
+        say(`${one.site.slug} ${manifest.release}: the server installs it and watches it for a while`);
+        return manifest;
+      };
+      return limit(() => install(client, one, prepare));
     };
     // Each for itself: one that fails does not hold up the others.
     report(settings, stack, await Promise.allSettled(built.map(deployOne)));
@@ -167,11 +175,12 @@ function refuse(changes: readonly string[], stack: string): void {
   );
 }
 
-async function install(client: Client, site: SiteFile, manifest: Manifest): Promise<Deployed> {
-  say(`${site.slug} ${manifest.release}: the server installs it and watches it for a while`);
+/** The server's command starts while the manifest is being made. */
+async function install(client: Client, one: CheckedSite, prepare: () => Promise<Manifest>): Promise<Deployed> {
+  const { site, release } = one;
   const asked = performance.now();
-  const done = await ask<Installed>(client, "doas chillbox-site install", manifest).catch((error: unknown) => {
-    throw error instanceof UserError ? new UserError(`${site.slug} ${manifest.version}: ${error.message}`) : error;
+  const done = await ask<Installed>(client, "doas chillbox-site install", prepare()).catch((error: unknown) => {
+    throw error instanceof UserError ? new UserError(`${site.slug} ${release.version}: ${error.message}`) : error;
   });
   return { ...done, site, served: asked + done.switchMilliseconds };
 }

@@ -298,18 +298,14 @@ async function keepBuild(
   const artifactTar = await requireFile(site, source, join(sources, "dist", "artifact.tar.gz"));
   const immutableTar = await requireFile(site, source, join(sources, "dist", "immutable.tar.gz"));
   const options = { topFolder: site.slug, limits };
+  // Both before either is unpacked.
   await readArchive(artifactTar, options);
   await readArchive(immutableTar, { ...options, mayBeEmpty: true });
 
-  const tree = join(work, "tree");
-  await unpackArchive(artifactTar, tree);
-  const entries = await readFolder(tree);
-  await keepTemplate(site, version, tree, work);
-  const packed = await packFolder(tree, entries, join(work, artifactFileName), site.slug);
-  await rm(tree, { recursive: true });
-
-  const immutableFolder = join(work, "immutable");
-  await unpackArchive(immutableTar, immutableFolder);
+  const [{ entries, packed }, immutable] = await Promise.all([
+    keepArtifact(site, version, artifactTar, work),
+    keepImmutable(site, version, immutableTar, work),
+  ]);
   const record: BuildRecord = {
     format: 1,
     version,
@@ -317,11 +313,28 @@ async function keepBuild(
     sourceDigest: source.digest,
     artifact: { ...packed, digest: treeDigest(entries) },
     folders: entries.filter((entry) => entry.kind === "folder" && !entry.path.includes("/")).map((entry) => entry.path),
-    immutable: await readImmutable(site, version, immutableFolder),
+    immutable,
     commands,
   };
   await writeFile(join(work, recordName), `${JSON.stringify(record, undefined, 2)}\n`, { flush: true });
   return record;
+}
+
+/** Packs it anew, always in the same way. */
+async function keepArtifact(site: SiteFile, version: string, archive: string, work: string) {
+  const tree = join(work, "tree");
+  await unpackArchive(archive, tree);
+  const entries = await readFolder(tree);
+  await keepTemplate(site, version, tree, work);
+  const packed = await packFolder(tree, entries, join(work, artifactFileName), site.slug);
+  await rm(tree, { recursive: true });
+  return { entries, packed };
+}
+
+async function keepImmutable(site: SiteFile, version: string, archive: string, work: string) {
+  const folder = join(work, "immutable");
+  await unpackArchive(archive, folder);
+  return readImmutable(site, version, folder);
 }
 
 async function requireFile(site: SiteFile, source: Source, path: string): Promise<string> {

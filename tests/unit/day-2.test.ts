@@ -198,15 +198,31 @@ describe("the connection to a server", () => {
     assert.equal(await cut.ended, 255, "the connection was lost");
   });
 
+  it("starts a command while its input is still being made", async (t) => {
+    const client = await connect(await serverFor(t));
+    t.after(() => client.end());
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const waiting = run(client, "echo first; cat", promise);
+    setTimeout(() => resolve("then"), 200);
+    assert.equal((await waiting).output, "first\nthen");
+    const late = new Promise<string>((done) => setTimeout(() => done("too late"), 200));
+    assert.deepEqual(await run(client, "echo no >&2; exit 3", late), { code: 3, output: "", errors: "no\n" });
+    await assert.rejects(run(client, "cat", Promise.reject(new UserError("no input"))), /no input/);
+    assert.equal((await run(client, "cat", "goes on")).output, "goes on");
+  });
+
   it("reads JSON answers, and tells a failure as the server's command told it", async (t) => {
     const client = await connect(await serverFor(t));
     t.after(() => client.end());
     assert.deepEqual(await ask(client, "cat", { slug: "hello" }), { slug: "hello" });
-    await assert.rejects(ask(client, "echo 'chillbox-site-log: fatal: no such site' >&2; exit 1"), (error) => {
-      assert.ok(error instanceof UserError);
-      assert.equal(error.message, "no such site");
-      return true;
-    });
+    await assert.rejects(
+      ask(client, "printf 'chillbox-site-log: %s\\n' 'step: look' 'fatal: no such site' >&2; exit 1"),
+      (error) => {
+        assert.ok(error instanceof UserError);
+        assert.equal(error.message, "no such site");
+        return true;
+      },
+    );
     await assert.rejects(ask(client, "no-such-command"), /the next `up` brings its scripts up to date/);
   });
 
