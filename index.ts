@@ -20,7 +20,7 @@ import { unknownSurroundings } from "./lib/manifest.ts";
 import { bucketHost } from "./lib/names.ts";
 import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
-import { siteSecrets } from "./lib/site-secrets.ts";
+import { siteSecrets, unsetSecrets } from "./lib/site-secrets.ts";
 import { checkSites } from "./lib/sites.ts";
 import { configurationDigest, factsFormat, factsOf, type StackFacts } from "./lib/stack-facts.ts";
 import { UserError } from "./lib/user-error.ts";
@@ -190,11 +190,9 @@ async function prepare() {
     limits: settings.archiveLimits,
     log: (line) => console.error(line),
   });
-  const secrets = siteSecrets(
-    checked.map(({ site }) => site),
-    settings.secrets,
-    settings.server.keyNumber,
-  );
+  const found = checked.map(({ site }) => site);
+  const secrets = siteSecrets(found, settings.secrets, settings.server.keyNumber);
+  for (const line of unsetSecrets(found, settings.secrets)) console.error(`warning: ${line}`);
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
   const { enabled, hsts, acmeServer: directory, acmeCaFile } = settings.tls;

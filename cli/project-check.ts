@@ -3,7 +3,7 @@ import { parse } from "yaml";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { unknownSurroundings } from "../lib/manifest.ts";
 import type { SiteFile } from "../lib/site-file.ts";
-import { siteSecrets } from "../lib/site-secrets.ts";
+import { siteSecrets, unsetSecrets } from "../lib/site-secrets.ts";
 import { checkSites } from "../lib/sites.ts";
 import { readIfThere } from "../toolchain/files.ts";
 import { say } from "../toolchain/progress.ts";
@@ -52,6 +52,7 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
   });
   const found = sites.map(({ site }) => site);
   siteSecrets(found, read.secrets);
+  for (const line of unsetSecrets(found, read.secrets)) say(`warning: ${line}`);
   return found;
 }
 

@@ -159,6 +159,18 @@ function unwanted({ slug, services, workers }: SiteFile, service: string, wanted
   return `${place}: ${what}.${suggest(service, names)} Remove it with: npx chillbox secrets rm ${slug} ${service}`;
 }
 
+/** What waits because config has no secrets for it: a line each, for people. */
+export function unsetSecrets(sites: readonly SiteFile[], config: SecretsConfig): string[] {
+  return sites.flatMap((site) =>
+    wantedSecrets(site)
+      .filter(({ service }) => config[site.slug]?.[service] === undefined)
+      .map(
+        ({ service, file }) =>
+          `${site.slug} ${service} waits for its secrets, ${file}: \`npx chillbox secrets\` says how to set them.`,
+      ),
+  );
+}
+
 /** Only who made it can make it for another key. */
 function otherKey(slug: string, service: string, key: number): string {
   return [

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { SiteFile } from "../../../lib/site-file.ts";
-import { readSecretsConfig, siteSecrets, wholeFile } from "../../../lib/site-secrets.ts";
+import { readSecretsConfig, siteSecrets, unsetSecrets, wholeFile } from "../../../lib/site-secrets.ts";
 
 const python = { lang: "python" as const, environment: [] };
 const shop = {
@@ -83,6 +83,12 @@ for (const [what, config, problem] of bad) {
     );
   });
 }
+
+test("what waits for its secrets is named, and nothing else", () => {
+  assert.deepEqual(unsetSecrets([shop], readSecretsConfig({ shop: { api: { A: "" } } }, assert.fail)), [
+    "shop mailer waits for its secrets, mailer.env: `npx chillbox secrets` says how to set them.",
+  ]);
+});
 
 test("all problems of all sites are told at once", () => {
   assert.throws(
