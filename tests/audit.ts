@@ -13,11 +13,12 @@ import type { Audit, Surroundings } from "./audit/audit.ts";
 import { lynis } from "./audit/lynis.ts";
 import { portScan } from "./audit/port-scan.ts";
 import { sshAudit } from "./audit/ssh-audit.ts";
+import { testssl } from "./audit/testssl.ts";
 import { TestServer } from "./server-scripts/server.ts";
 import { makeTree, siteParts } from "./server-scripts/test-site.ts";
 
 // The scan of ports last: sshd does not listen for a while to who connects without a word.
-const audits: readonly Audit[] = [lynis, sshAudit, portScan];
+const audits: readonly Audit[] = [lynis, sshAudit, testssl, portScan];
 
 async function main(names: readonly string[]): Promise<void> {
   const unknown = names.find((name) => !audits.some((audit) => audit.name === name));

@@ -84,7 +84,7 @@ async function manifest(number: number): Promise<Record<string, unknown>> {
         name: "work",
         lang: "python-worker",
         handler: "work",
-        runCommand: `python victim.py /var/lib/${slug}/work/places.json`,
+        runCommand: `python victim.py /var/lib/${slug}/work/places.json ${canary(slug)}`,
         count: 1,
         environment,
       },
@@ -279,6 +279,16 @@ test("a service sees its own secrets alone, cron those of its site, Redis none, 
   assert.equal(await see("--no-network _s0"), "");
 });
 
+test("no file that another user may read has anything of a site, wherever it lies", async () => {
+  // Root lists them, since a folder that does not tell what it has may still let somebody pass who knows it.
+  const places = "/dev/shm /etc /home /opt /root /run /srv /tmp /usr/local /var";
+  await root(`find ${places} -type f -print0 >/srv/files 2>/dev/null; chmod 644 /srv/files`);
+  const found = (user: string) =>
+    root(`s6-setuidgid ${user} xargs -0 grep -slF ${canary("s1")} </srv/files | sort | head -n 50; true`);
+  for (const user of ["s0", "_s0", "nobody"]) assert.equal(await found(user), "", user);
+  assert.match(await found("s1"), /^\/var\/lib\/s1\/api\/data\.txt$/m);
+});
+
 test("every process of a site is confined, whatever started it", async () => {
   const said = await root(`${PROCESSES}
   for slug in ${slugs.join(" ")}; do processes $slug; done | tr , '\\n' | while read -r pid; do
@@ -296,6 +306,8 @@ test("every process of a site is confined, whatever started it", async () => {
     await root("chillbox-confine s0 unshare -U true 2>&1 || true"),
     "unshare: unshare(0x10000000): No space left on device",
   );
+  // Of what an install has open, its locks above all, nothing gets into the site's hands.
+  assert.equal(await root("exec 7</etc/passwd; chillbox-confine s0 ls -l /proc/self/fd | grep -c passwd || true"), "0");
 });
 
 test("without namespaces the shared folders and memories are one room", async () => {

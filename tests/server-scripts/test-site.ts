@@ -56,6 +56,7 @@ export function siteParts(
   access_log /var/log/nginx/${slug}/access.log;
   location = /nginx { return 200 "${word}\\n"; }
   location /api/ { proxy_pass http://127.0.0.1:${port}; }
+  location /.well-known/acme-challenge/ { root /srv/chillbox; }
 }
 `,
   };

@@ -119,6 +119,16 @@ def crontab_of_the_system(target):
 
 
 @attack
+def command_of_a_worker(target):
+    return read(f"/var/lib/chillbox/sites/{target['slug']}/releases/{target['release']}/services/work.1/run", target)
+
+
+@attack
+def command_of_a_worker_that_runs(target):
+    return read(f"/run/chillbox/services/{target['slug']}.work.1@{target['release']}/run", target)
+
+
+@attack
 def locks_of_cron(target):
     return listed(f"/run/chillbox/cron/{target['slug']}")
 
