@@ -22,12 +22,24 @@ import { aloneWithStack } from "./stack-lock.ts";
 export async function bringUp(options: { yes: boolean; pulumiArguments: readonly string[] }): Promise<void> {
   const settings = localCloudSettings();
   process.chdir(settings.repository);
+  refuseTelling(options.pulumiArguments);
   checkRoot();
   checkPassphrase(settings);
   await checkBeforeChanges(settings, options.yes);
   const sites = await checkProject(settings);
   await aloneWithStack(settings, "npm run up", () => deploy(settings, options));
   report(await askSites(settings, sites));
+}
+
+/** @throws UserError for options with which Pulumi prints secrets, or writes them to files that others can read */
+export function refuseTelling(pulumiArguments: readonly string[]): void {
+  const telling = pulumiArguments.find((word) =>
+    /^(-d|--debug|-v|--verbose|--logtostderr|--logflow|--tracing|--profiling)(=.*)?$/.test(word),
+  );
+  if (telling === undefined) return;
+  throw new UserError(
+    `With ${telling} Pulumi shows secrets in plain text. Leave it out; \`-- --diff\` tells what changes.`,
+  );
 }
 
 async function deploy(

@@ -143,10 +143,14 @@ export class CanarySearch {
     return unique(hits);
   }
 
-  /** Canaries in every file below a folder, and in the files' names. */
-  async inFolder(folder: string): Promise<Hit[]> {
+  /**
+   * Canaries in every file below a folder, and in the files' names.
+   * @param isLeftOut paths, relative to the folder, that are not looked at
+   */
+  async inFolder(folder: string, isLeftOut: (name: string) => boolean = () => false): Promise<Hit[]> {
     const hits: Hit[] = [];
     for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+      if (isLeftOut(name)) continue;
       const path = join(folder, name);
       hits.push(...(await this.inBytes(Buffer.from(name), path)));
       if (lstatSync(path, { throwIfNoEntry: false })?.isFile()) hits.push(...(await this.inFile(path)));

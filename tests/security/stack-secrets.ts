@@ -36,8 +36,8 @@ function secretsOf({ urn, type, outputs = {} }: OpenResource): Canary[] {
   if (type !== "command:local:Command") return [];
   const printed = JSON.parse(open(outputs.stdout) || "{}") as { privateKey?: string; hex?: string };
   const key = printed.privateKey ? [{ name: `${name}'s private key`, value: keyCore(printed.privateKey) }] : [];
-  // Shorter ones are part of a name.
-  const random = (printed.hex?.length ?? 0) >= 32 ? [{ name, value: Buffer.from(printed.hex ?? "", "hex") }] : [];
+  // Shorter ones are parts of names.
+  const random = (printed.hex?.length ?? 0) >= 64 ? [{ name, value: Buffer.from(printed.hex ?? "", "hex") }] : [];
   return [...key, ...random];
 }
 

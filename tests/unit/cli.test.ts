@@ -22,6 +22,7 @@ import { checkPassphrase, removeState } from "../../cli/pulumi.ts";
 import { readConfig, removeSecrets, stackConfigFile } from "../../cli/stack-config.ts";
 import { aloneWithStack } from "../../cli/stack-lock.ts";
 import { removeDeadLocks } from "../../cli/state-locks.ts";
+import { refuseTelling } from "../../cli/up.ts";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
 import type { SiteFile } from "../../lib/site-file.ts";
 import { UserError } from "../../lib/user-error.ts";
@@ -35,6 +36,13 @@ function chillbox(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
 }
 
 describe("chillbox", () => {
+  it("refuses options with which Pulumi shows secrets", () => {
+    for (const word of ["--debug", "-d", "-v=11", "--verbose=9", "--logtostderr", "--tracing=file:./trace"]) {
+      assert.throws(() => refuseTelling(["--diff", word]), /shows secrets in plain text/, word);
+    }
+    refuseTelling(["--diff", "--target", "urn", "--version", "--show-secrets"]);
+  });
+
   it("lists every file in cli/commands/ as a command", async () => {
     const { stdout, exitCode } = await chillbox(["--help"]);
     assert.equal(exitCode, 0);
