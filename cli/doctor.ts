@@ -12,7 +12,7 @@ interface Finding {
   readonly version: string;
   readonly source: string;
   readonly path: string;
-  readonly neededFor: "npm run up" | "npm test";
+  readonly neededFor: "npm run up" | "npm test" | "npm run audit";
   /** What is missing, for tools of several parts. */
   readonly missing?: readonly string[];
 }
@@ -25,7 +25,7 @@ export async function examine(json: boolean): Promise<void> {
     process.stdout.write(`${JSON.stringify(findings, undefined, 2)}\n`);
   } else {
     printTable(findings);
-    for (const need of ["npm run up", "npm test"] as const) {
+    for (const need of ["npm run up", "npm test", "npm run audit"] as const) {
       const names = missing
         .filter((finding) => finding.neededFor === need)
         .flatMap((each) => each.missing ?? [each.name]);
@@ -49,7 +49,7 @@ async function hintAtOldState(): Promise<void> {
 
 async function collect(): Promise<Finding[]> {
   const settings = localCloudSettings();
-  const found = await lookForTools({ needs: toTest, settings });
+  const found = await lookForTools({ needs: allTools.map((tool) => tool.name), settings });
   const absent: Record<string, string[]> = {
     "debian-packages": (await missingPackages(packagesToRun)).map((each) => each.name),
     "debian-packages-to-test": (await missingPackages(packagesToTest)).map((each) => each.name),
@@ -69,11 +69,16 @@ async function collect(): Promise<Finding[]> {
       version: answer?.version ?? tool.version,
       source: answer?.source ?? "missing",
       path: answer?.path ?? "",
-      neededFor: toRun.includes(tool.name) ? "npm run up" : "npm test",
+      neededFor: neededFor(tool.name),
       ...(parts.length > 0 ? { missing: parts } : {}),
     };
   });
   return [node, ...others];
+}
+
+function neededFor(tool: string): Finding["neededFor"] {
+  if (toRun.includes(tool)) return "npm run up";
+  return toTest.includes(tool) ? "npm test" : "npm run audit";
 }
 
 function printTable(findings: readonly Finding[]): void {

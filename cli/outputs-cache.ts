@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from "node:crypto";
-import { lstat, mkdir, open, readFile, rename, rm, statfs } from "node:fs/promises";
+import { lstat, mkdir, open, readFile, rename, rm, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 /**
@@ -43,10 +43,12 @@ export async function cachedOutputs(
   return said;
 }
 
-/** Forgets what is kept of a stack. */
+/** Forgets what is kept of a stack; a folder that is empty then goes, too. */
 export async function forgetOutputs(of: OutputsOf, folders: readonly string[] = privateFolders()): Promise<void> {
   for (const folder of folders) {
-    if (await isPrivate(folder)) await rm(join(folder, fileName(of)), { force: true });
+    if (!(await isPrivate(folder))) continue;
+    await rm(join(folder, fileName(of)), { force: true });
+    await rmdir(folder).catch(() => undefined);
   }
 }
 

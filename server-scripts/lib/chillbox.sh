@@ -55,7 +55,10 @@ need_cmd() {
   done
 }
 
-need_root() { [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || die "this needs root: doas ${0##*/}"; }
+need_root() {
+  own_id=${own_id-$(id -u)}
+  [ -n "$ROOT" ] || [ "$own_id" = 0 ] || die "this needs root: doas ${0##*/}"
+}
 
 # Owner and mode of something; owners only where they can be set.
 own() {
@@ -69,7 +72,10 @@ make_dir() {
   # As it nearly always is: there are many, and each program that need not start is a millisecond.
   if [ -d "$3" ] && [ "$(stat -c '%a %U:%G' "$3")" = "$1 $2" ]; then return 0; fi
   [ -d "${3%/*}" ] || (umask 022 && mkdir -p "${3%/*}")
-  [ -d "$3" ] || mkdir "$3"
+  if [ ! -d "$3" ]; then
+    mkdir -m "$1" "$3"
+    if [ "$2" = root:root ]; then return 0; fi
+  fi
   chmod "$1" "$3"
   own "$2" "$3"
 }
@@ -116,6 +122,12 @@ lock() {
 }
 
 unlock() { case $1 in switch) exec 8>&- ;; *) exec 9>&- ;; esac }
+
+# What this script and its programs do from here on waits for whoever else needs the processor. The kernel may count by sessions.
+give_way() {
+  renice -n 19 -p $$ >/dev/null 2>&1 || true
+  echo 19 2>/dev/null >"/proc/$$/autogroup" || true
+}
 
 # A private folder on tmpfs, in $WORK_IN or $RUN, that goes away with the script; those of scripts that were killed go, too.
 make_work() {

@@ -7,19 +7,16 @@
 guard() {
   if [ ! -e "$SERVICES/guard+$1" ]; then
     # A run that was killed here left its half.
-    rm -rf "${SERVICES:?}/guard+$1.new"
+    if [ -e "$SERVICES/guard+$1.new" ]; then rm -rf "${SERVICES:?}/guard+$1.new"; fi
     mkdir "$SERVICES/guard+$1.new"
-    cat >"$SERVICES/guard+$1.new/run" <<GUARD
-#!/bin/sh
+    echo "#!/bin/sh
 exec </dev/null 1<>$RUN/log/tree 2>&1
-exec $SCRIPTS/current/chillbox-settle $1
-GUARD
+exec $SCRIPTS/current/chillbox-settle $1" >"$SERVICES/guard+$1.new/run"
     # Done is done; what fails is tried again each second, but not for ever.
-    cat >"$SERVICES/guard+$1.new/finish" <<'GUARD'
-#!/bin/sh
+    # shellcheck disable=SC2016  # it is the script's own
+    echo '#!/bin/sh
 [ "$1" != 0 ] || exit 125
-exec s6-permafailon 60 5 1-255,SIGABRT,SIGKILL,SIGSEGV true
-GUARD
+exec s6-permafailon 60 5 1-255,SIGABRT,SIGKILL,SIGSEGV true' >"$SERVICES/guard+$1.new/finish"
     chmod 755 "$SERVICES/guard+$1.new/run" "$SERVICES/guard+$1.new/finish"
     mv "$SERVICES/guard+$1.new" "$SERVICES/guard+$1"
   fi

@@ -59,17 +59,29 @@ share_controllers() {
 # set_limits GROUP BYTES PROCESSES: makes the group if there is none. Returns 1 when one of the limits does not hold.
 set_limits() {
   set_limits_code=0
-  for set_limits_root in $(group_roots cpu); do mkdir -p "$set_limits_root/$1"; done
+  set_limits_roots=$(group_roots memory pids cpu)
+  # shellcheck disable=SC2086  # paths without blanks
+  make_groups "$1" $set_limits_roots
   set_limit "$1" memory memory.limit_in_bytes memory.max "$2" || set_limits_code=1
   set_limit "$1" pids pids.max pids.max "$3" || set_limits_code=1
   return "$set_limits_code"
+}
+
+# make_groups GROUP ROOT...: by one program, since each service that starts waits for it.
+make_groups() {
+  make_groups_name=$1
+  shift
+  for make_groups_root; do
+    shift
+    if [ ! -d "$make_groups_root/$make_groups_name" ]; then set -- "$@" "$make_groups_root/$make_groups_name"; fi
+  done
+  [ $# = 0 ] || mkdir -p "$@"
 }
 
 # set_limit GROUP CONTROLLER FILE_OF_VERSION_1 FILE_OF_VERSION_2 VALUE
 set_limit() {
   set_limit_root=$(group_roots "$2")
   [ -n "$set_limit_root" ] || return 1
-  mkdir -p "$set_limit_root/$1"
   if [ "$set_limit_root" = "$CGROUP" ]; then set -- "$1" "$2" "$4" "$4" "$5"; fi
   echo "$5" 2>/dev/null >"$set_limit_root/$1/$3"
 }

@@ -43,7 +43,11 @@ as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
 # nginx's words when it is refused. Nothing happens when nginx runs with the very same, or was asked about it already.
 check_nginx() {
   check_text=$(check_text "$1" "$2")
-  if [ "$check_text" = "${checked_text-}" ] || [ "$check_text" = "$(check_text "$1" "$SITES/$1/current")" ]; then return 0; fi
+  if [ "$check_text" = "${checked_text-}" ]; then return 0; fi
+  if [ "$check_text" = "$(check_text "$1" "$SITES/$1/current")" ]; then
+    checked_text=$check_text
+    return 0
+  fi
   check_conf=$NGINX_RUN/check.$1.conf
   {
     for check_site in "$SITES"/*; do
@@ -68,7 +72,7 @@ check_nginx() {
 # check_text SLUG RELEASE_FOLDER: a digest of what nginx would read with this release.
 check_text() {
   check_site=$SITES/$1
-  set -- "$2"/nginx/*.conf "$NGINX_CONF" "$ROOT"/etc/nginx/conf.d/*.include
+  set -- "$2"/nginx/*.conf "$NGINX_CONF" "$ROOT"/etc/nginx/conf.d/*.include "$STATE"/certs/*/current/http.conf
   for check_path in "$SITES"/*/current/nginx/*.conf; do
     case $check_path in "$check_site"/*) ;; *) set -- "$@" "$check_path" ;; esac
   done

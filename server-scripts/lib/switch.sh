@@ -49,7 +49,7 @@ put_to_use() {
   # Who said that it is ready may have ended since.
   for unit in $(units_of "$target"); do is_ready "$(running_name "$slug" "$release" "$unit")" || refuse_unit "$unit"; done
   # For a run that finds this release in use, because this one was killed before it could confirm or go back.
-  rm -f "$target/confirmed"
+  if [ -e "$target/confirmed" ]; then rm -f "$target/confirmed"; fi
   printf '%s\n' "$old" >"$target/previous"
   fsync "$target/previous"
   step switch

@@ -28,7 +28,8 @@ link_service() {
     read -r link_service_python <"$SERVICES/$1/data/zygote-python"
     start_zygote "$link_service_python"
   fi
-  link_service_up=$(s6-svstat -o up "$TREE/$1" 2>/dev/null || echo none)
+  link_service_up=none
+  if [ -e "$TREE/$1" ]; then link_service_up=$(s6-svstat -o up "$TREE/$1" 2>/dev/null || echo none); fi
   # What is new in the tree starts by itself.
   case $link_service_up in
   none) s6-svlink -t 10000 "$TREE" "$SERVICES/$1" || s6-svok "$TREE/$1" || die "s6 does not supervise $1" ;;

@@ -1,8 +1,9 @@
 #!/usr/bin/python3 -IS
 """Which packages the zygote shares, and whether a virtual environment has the very same.
 
-Usage: zygote_packages.py CARRIED VENV
-    prints a JSON list of the shared packages that the environment has; exit 1 when one of them is another than the zygote's
+Usage: zygote_packages.py CARRIED VENV PLAN
+    adds "packages" to the JSON object in the file PLAN: a list of the shared packages that the environment has; exit 1 when one of them is
+    another than the zygote's
 
 A service that has another version than the zygote runs on its own: what is loaded cannot be told apart any more after the fork.
 """
@@ -59,12 +60,15 @@ def same_packages(folder, environment):
     return present
 
 
-def main(carried, venv):
+def main(carried, venv, plan):
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     present = same_packages(f"{carried}/chill", f"{venv}/lib/{version}/site-packages")
     if present is None:
         return 1
-    print(json.dumps(present))
+    with open(plan, "r+", encoding="utf-8") as file:
+        content = json.load(file)
+        file.seek(0)
+        json.dump({**content, "packages": present}, file)
     return 0
 
 

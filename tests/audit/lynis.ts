@@ -3,8 +3,8 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Audit, Surroundings } from "./audit.ts";
 
-/** What the score of a server that was set up has to be at least. */
-const LEAST = 60;
+/** The aim is 90, which this kind of droplet cannot have: `docs/security.md` says by what. Less than this has lost something. */
+const LEAST = 67;
 /** Lynis's own folders; nothing of it is changed and no test is skipped. */
 const SCRIPT = `set -eu
 rm -rf /tmp/lynis && mkdir /tmp/lynis && cd /tmp/lynis
@@ -40,7 +40,10 @@ async function fetchLynis({ server, folder }: Surroundings): Promise<void> {
   const work = join(folder, "lynis");
   mkdirSync(work, { recursive: true });
   // apt checks the package against Debian's keys.
-  execFileSync("apt-get", ["--quiet", "download", "lynis"], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync("apt-get", ["--quiet", "-o", "APT::Sandbox::User=root", "download", "lynis"], {
+    cwd: work,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   const archive = readdirSync(work).find((name) => name.endsWith(".deb")) ?? "";
   const tar = execFileSync("dpkg-deb", ["--fsys-tarfile", join(work, archive)], { maxBuffer: 64 << 20 });
   writeFileSync(join(server.files, "lynis.tar"), tar);

@@ -206,6 +206,12 @@ describe("from a clone to a page and back", async () => {
     assert.match(logs.output, /==> api <==[\s\S]*==> nginx access\.log <==[\s\S]*==> deploys <==[\s\S]*rolled back/);
     const host = await copy.chillbox(["ssh", "--", "hostname"]);
     assert.equal(host.output.trim().split("\n").at(-1), "chillbox-local-1");
+    // A shell in a terminal of 100 columns: what is typed arrives there, and its exit code here.
+    const typed = "(sleep 5; printf 'stty size; tty; exit 7\\r'; sleep 5)";
+    const shell = `stty rows 40 cols 100; exec node cli/chillbox.mjs ssh`;
+    const terminal = await copy.run("sh", ["-c", `${typed} | script --quiet --return --command '${shell}' /dev/null`]);
+    assert.equal(terminal.exitCode, 7, terminal.output);
+    assert.match(terminal.output, /40 100\s+\/dev\/pts\/\d/);
   });
 
   it("deploys a change without Pulumi, and `up` finds nothing to restart", async () => {

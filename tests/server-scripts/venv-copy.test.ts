@@ -15,6 +15,9 @@ const folder = mkdtempSync(join(tmpdir(), "chillbox-venv-copy-"));
 /** Files of a service's folder by their paths; no text: the file is not there; "-> x": a link to x. */
 type Files = Readonly<Record<string, string | undefined>>;
 
+/** Files, and why that is left to pip. */
+type Refusal = Files & { readonly why: string };
+
 const project = (more = "", name = 'name = "app_api"', version = 'version = "1.0.0"') => `[build-system]
 requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
@@ -40,21 +43,31 @@ const plain: Files = {
 };
 const changedCode: Files = { "app_api/app.py": application("two") };
 /** Beside a changed line of code: something else that is no mere copy. Each begins with `plain`. */
-const refused: Readonly<Record<string, Files>> = {
-  "another version": { "pyproject.toml": project("", undefined, 'version = "1.0.1"') },
-  "another command": { "pyproject.toml": project().replace("greet", "shout") },
-  "a new module": { "app_api/more.py": "" },
-  "a module that is gone": { "app_api/empty.py": undefined },
-  "new package data": { "app_api/more.txt": "one\n" },
-  "a changed file that is not installed": { "app_api/not-installed.md": "two\n" },
-  "other requirements": { "requirements.txt": "--find-links ./wheels\ngunicorn==27.0.1\n" },
-  "a changed wheel": { "wheels/packaging-26.3-py3-none-any.whl": "no wheel" },
-  "code that cannot be compiled": { "app_api/app.py": "def main(:\n" },
-  "a module that becomes a link": { "app_api/empty.py": "-> app.py" },
+const refused: Readonly<Record<string, Refusal>> = {
+  "another version": { why: "pyproject.toml changed", "pyproject.toml": project("", undefined, 'version = "1.0.1"') },
+  "another command": { why: "pyproject.toml changed", "pyproject.toml": project().replace("greet", "shout") },
+  "a new module": { why: "files were added or removed", "app_api/more.py": "" },
+  "a module that is gone": { why: "files were added or removed", "app_api/empty.py": undefined },
+  "new package data": { why: "files were added or removed", "app_api/more.txt": "one\n" },
+  "a changed file that is not installed": {
+    why: "app_api/not-installed.md changed, and is not simply copied",
+    "app_api/not-installed.md": "two\n",
+  },
+  "other requirements": {
+    why: "requirements.txt changed",
+    "requirements.txt": "--find-links ./wheels\ngunicorn==27.0.1\n",
+  },
+  "a changed wheel": {
+    why: "wheels/packaging-26.3-py3-none-any.whl changed",
+    "wheels/packaging-26.3-py3-none-any.whl": "no wheel",
+  },
+  "code that cannot be compiled": { why: "app.py cannot be compiled", "app_api/app.py": "def main(:\n" },
+  "a module that becomes a link": { why: "empty.py is a link", "app_api/empty.py": "-> app.py" },
 };
 /** What both the earlier and the next folder have beside `plain`; the next one has other code as well. */
-const undeclared: Readonly<Record<string, Files>> = {
+const undeclared: Readonly<Record<string, Refusal>> = {
   "a version out of the code": {
+    why: "pyproject.toml tells setuptools more than what to copy",
     "pyproject.toml": project(
       '[tool.setuptools.dynamic]\nversion = { attr = "app_api.app.VERSION" }',
       undefined,
@@ -63,21 +76,50 @@ const undeclared: Readonly<Record<string, Files>> = {
     "app_api/app.py": `VERSION = "1"\n${application("one")}`,
   },
   "a setup.py that reads a file": {
+    why: "setup.py works out description",
     "setup.py": 'from setuptools import setup\nsetup(description=open("app_api/app.py").readline())\n',
   },
-  "a setup.py with code": { "setup.py": "import os\nfrom setuptools import setup\nsetup()\n" },
-  "a setup.cfg": { "setup.cfg": "[metadata]\ndescription = file: app_api/app.py\n" },
-  "another builder": { "pyproject.toml": project().replace('["setuptools"]', '["setuptools", "app-plugin"]') },
-  "a builder of its own": { "pyproject.toml": project().replace("[project]", 'backend-path = ["."]\n[project]') },
-  "a requirement beside it": { "requirements.txt": "./other\n" },
-  "a requirement from a list": { "requirements.txt": "-r app_api/words.txt\n" },
-  "packages that are not built": { "wheels/packaging-26.3.tar.gz": "x" },
-  "code that is there twice": { "copies/app_api/app.py": application("one") },
-  "what an earlier build left": { "build/lib/app_api/app.py": application("one") },
+  "a setup.py with code": {
+    why: "setup.py does more than to call setup(), in line 1",
+    "setup.py": "import os\nfrom setuptools import setup\nsetup()\n",
+  },
+  "a setup.cfg": {
+    why: "setup.cfg takes part in the build",
+    "setup.cfg": "[metadata]\ndescription = file: app_api/app.py\n",
+  },
+  "another builder": {
+    why: "pyproject.toml does not build with setuptools alone",
+    "pyproject.toml": project().replace('["setuptools"]', '["setuptools", "app-plugin"]'),
+  },
+  "a builder of its own": {
+    why: "pyproject.toml does not build with setuptools alone",
+    "pyproject.toml": project().replace("[project]", 'backend-path = ["."]\n[project]'),
+  },
+  "a requirement beside it": { why: "requirements.txt has './other' in it", "requirements.txt": "./other\n" },
+  "a requirement from a list": {
+    why: "requirements.txt has '-r app_api/words.txt' in it",
+    "requirements.txt": "-r app_api/words.txt\n",
+  },
+  "packages that are not built": {
+    why: "wheels/packaging-26.3.tar.gz is no wheel",
+    "wheels/packaging-26.3.tar.gz": "x",
+  },
+  "code that is there twice": {
+    why: "app_api/app.py changed, and is not simply copied",
+    "copies/app_api/app.py": application("one"),
+  },
+  "what an earlier build left": {
+    why: "build/lib/app_api/app.py takes part in the build",
+    "build/lib/app_api/app.py": application("one"),
+  },
   "code that is its own description": {
+    why: "app_api/app.py changed",
     "pyproject.toml": project().replace("scripts", 'readme = "app_api/app.py"\nscripts'),
   },
-  "scripts that are copied elsewhere": { "pyproject.toml": project('script-files = ["app_api/app.py"]') },
+  "scripts that are copied elsewhere": {
+    why: "pyproject.toml tells setuptools more than what to copy",
+    "pyproject.toml": project('script-files = ["app_api/app.py"]'),
+  },
 };
 
 interface Outcome {
@@ -131,11 +173,10 @@ for (const name of [
   });
 }
 
-for (const name of [...Object.keys(refused), ...Object.keys(undeclared)]) {
+for (const [name, { why }] of [...Object.entries(refused), ...Object.entries(undeclared)]) {
   test(`${name}: that is left to pip`, () => {
-    const outcome = outcomes.get(name);
-    assert.match(String(outcome?.said), /^chillbox-venv-copy: pip is needed: .+\n$/);
-    assert.deepEqual({ ...outcome, said: "" }, { name, copied: false, said: "", differs: "" });
+    const said = `chillbox-venv-copy: pip is needed: ${why}\n`;
+    assert.deepEqual(outcomes.get(name), { name, copied: false, said, differs: "" });
   });
 }
 
@@ -177,10 +218,10 @@ setup(
   add("setup.py", source, { ...source, "src/app_api/app.py": application("two") });
   const bare = { "requirements.txt": plain["requirements.txt"], "app_api/app.py": application("one") };
   add("no package of its own", bare, { ...bare, ...changedCode, "app_api/more.py": "" });
-  for (const [name, files] of Object.entries(refused)) {
+  for (const [name, { why: _, ...files }] of Object.entries(refused)) {
     add(name, plain, { ...plain, ...changedCode, ...files }, "changed code");
   }
-  for (const [name, files] of Object.entries(undeclared)) {
+  for (const [name, { why: _, ...files }] of Object.entries(undeclared)) {
     const earlier = { ...plain, ...files };
     const code = String(earlier["app_api/app.py"]).replace("one", "two");
     add(name, earlier, { ...earlier, "app_api/app.py": code }, "changed code");

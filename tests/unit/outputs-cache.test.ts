@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {
   chownSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -138,7 +139,7 @@ describe("a stack's outputs are kept", () => {
 
   it("not after they are forgotten", async () => {
     await forgetOutputs(of, [folder]);
-    assert.deepEqual(readdirSync(folder), []);
+    assert.ok(!existsSync(folder), "nothing else was in the folder");
   });
 
   it("in the session's own folder, else in one of the user's below /dev/shm", () => {

@@ -27,7 +27,7 @@ import { runSteps } from "../../toolchain/progress.ts";
 import { run } from "../../toolchain/run.ts";
 import type { Context, FoundTool, Tool } from "../../toolchain/tool.ts";
 import { missingPackages, packageTool } from "../../toolchain/tools/debian-packages.ts";
-import { allTools, toRun, toTest } from "../../toolchain/tools/index.ts";
+import { allTools, toAudit, toRun, toTest } from "../../toolchain/tools/index.ts";
 import { pythonOf } from "../../toolchain/tools/server-wheels.ts";
 import { isWrapper, makePassphrase, writeWrapper } from "../../toolchain/wrapper.ts";
 
@@ -297,7 +297,8 @@ describe("PATH and quoting", () => {
 
 describe("the list of tools", () => {
   it("has each once, and all that `up` needs are among those that the tests need", () => {
-    assert.equal(new Set(toTest).size, allTools.length);
+    assert.equal(new Set([...toTest, ...toAudit]).size, allTools.length);
+    assert.equal(new Set(toTest).size, toTest.length);
     assert.ok(toRun.every((name) => toTest.includes(name)));
     assert.ok(!toRun.includes("ansible-lint"));
   });
