@@ -15,9 +15,15 @@ export async function putOlderSecrets(
   copy: ProjectCopy,
   { slug, service, file, content }: { slug: string; service: string; file: string; content: string },
 ): Promise<void> {
-  const { exitCode, output } = await copy.shell("pulumi stack output --stack local --show-secrets --json");
+  // Into a file: other programs may warn of this and that beside it.
+  const { exitCode, output } = await copy.shell(
+    "pulumi stack output --stack local --show-secrets --json >outputs.json",
+  );
   if (exitCode !== 0) throw new Error(output);
-  const { facts, unlock } = JSON.parse(output) as { facts: StackFacts; unlock: { hostName: string } };
+  const { facts, unlock } = JSON.parse(copy.read("outputs.json")) as {
+    facts: StackFacts;
+    unlock: { hostName: string };
+  };
   const { artifactBucket: bucket, ...target } = facts.buckets;
   const client = openSpaces(target, { HTTP_PROXY: copy.settings.spacesProxy });
   const key = await getContent(client, bucket, publicKeyObjectKey(unlock.hostName));

@@ -31,6 +31,11 @@ export class ProcessWatch {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    await this.caughtUp();
+  }
+
+  /** Waits until all that was seen has been searched. */
+  async caughtUp(): Promise<void> {
     await this.#work;
   }
 
