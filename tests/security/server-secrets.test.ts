@@ -336,7 +336,7 @@ async function killAt(step: string, command: string, input: object): Promise<voi
 ${command} </run/input >/dev/null 2>&1 & pid=$!
 until grep -q "^State:.*T" /proc/$pid/status; do sleep 0.02; done
 pkill -KILL -P $pid || true
-kill -KILL $pid; rm -f /run/input /run/chillbox/stop-at`;
+kill -KILL $pid; wait $pid 2>/dev/null || true; rm -f /run/input /run/chillbox/stop-at`;
   const said = await server.ssh(`doas sh -c '${script}'`, input);
   assert.equal(said.code, 0, `${command} never came to "${step}": ${said.errors}`);
 }
