@@ -100,15 +100,24 @@ apply_nginx() {
     return 1
   fi
   link_service nginx
+  apply_workers=$(pgrep -P "$(s6-svstat -o pid "$TREE/nginx")" || true)
   s6-svc -h "$TREE/nginx"
   apply_until=$(($(date +%s) + 15))
-  until [ "$(served_generation)" = "$apply_generation" ]; do
+  until [ "$(served_generation)" = "$apply_generation" ] && ! do_accept "$apply_workers"; do
     if [ "$(date +%s)" -ge "$apply_until" ]; then
       log "nginx did not take its new configuration within 15 s; see /var/log/nginx/error.log"
       return 1
     fi
     sleep 0.05
   done
+}
+
+# do_accept PIDS: whether one of these workers still takes visitors. For a moment the old ones do so beside the new ones.
+do_accept() {
+  for do_accept_pid in $1; do
+    if [ -e "/proc/$do_accept_pid" ] && ! grep -qs 'shutting down' "/proc/$do_accept_pid/cmdline"; then return 0; fi
+  done
+  return 1
 }
 
 # The generation that the server for unknown names answers with; empty while nginx is down.

@@ -23,7 +23,7 @@ def check(place, worker):
     if not isinstance(command, str) or "\0" in command or not command.strip():
         raise Wrong(f"{place}.runCommand is not a command")
     try:
-        shlex.split(command)
+        split(command)
     except ValueError as error:
         raise Wrong(f"{place}.runCommand cannot be split into words: {str(error).lower()}") from error
 
@@ -49,7 +49,16 @@ def command_words(command):
     """The words to run. A command without anything that only a shell understands runs without one, so that it gets its signals itself."""
     if SHELL.search(QUOTED.sub("x", command)):
         return ["sh", "-c", IN_SHELL, "worker", command]
-    return shlex.split(command)
+    return split(command)
+
+
+def split(command):
+    """As a shell does, for which a carriage return is a letter like any other."""
+    words = shlex.shlex(command, posix=True)
+    words.whitespace = " \t"
+    words.whitespace_split = True
+    words.commenters = ""
+    return list(words)
 
 
 # A shell that gets SIGTERM ends without what it runs. So all processes of the copy get it, and it waits until they ended.
