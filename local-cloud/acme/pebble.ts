@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { createWriteStream } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
@@ -67,6 +68,8 @@ export async function startAcme(options: AcmeOptions): Promise<AcmeServer> {
   let child: ChildProcess | undefined;
   let lastLine = "";
   let stopping = false;
+  // Its chatter has a file of its own, of this start alone: the local cloud's log ends with what a person has to know.
+  const chatter = createWriteStream(join(run, "pebble.log"), { mode: 0o600 });
   const launch = () => {
     const words = ["--pdeathsig", "KILL", "--", options.pebblePath, "-config", config, "-dnsserver", options.dnsServer];
     const started = spawn("setpriv", words, {
@@ -77,7 +80,7 @@ export async function startAcme(options: AcmeOptions): Promise<AcmeServer> {
     for (const stream of [started.stdout, started.stderr]) {
       stream.setEncoding("utf8").on("data", (said: string) => {
         lastLine = said.trim().split("\n").at(-1) ?? lastLine;
-        options.log(`pebble: ${said.trim()}`);
+        chatter.write(said);
       });
     }
     started.on("error", (error) => {

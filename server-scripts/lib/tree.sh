@@ -81,6 +81,7 @@ drop_service() {
     stop_service "$1"
     s6-svunlink -t 10000 "$TREE" "$1" || log "warning: $1 is slow to go"
   fi
+  case $1 in log+*) "$SCRIPTS/current/chillbox-limit" --end "$1" ;; esac
   rm -rf "${SERVICES:?}/$1"
 }
 
@@ -96,8 +97,12 @@ add_logger() {
     # A run that was killed here left its half.
     rm -rf "${SERVICES:?}/log+$1.new"
     mkdir "$SERVICES/log+$1.new"
+    # A flood of lines costs the sites' share of the processors, not the host's.
+    add_logger_limit="$SCRIPTS/current/chillbox-limit \"\${PWD##*/}\""
+    [ "$1" != tree ] || add_logger_limit=
     cat >"$SERVICES/log+$1.new/run" <<RUN
 #!/bin/sh
+$add_logger_limit
 exec s6-log -b n5 s1000000 T "$2" 0<>"$RUN/log/$1"
 RUN
     chmod 755 "$SERVICES/log+$1.new/run"

@@ -86,21 +86,29 @@ async function ask(slug: string, path: string): Promise<string> {
   return (await server.run(["curl", "--silent", "--max-time", "10", "--header", `Host: ${slug}.test`, url])).out.trim();
 }
 
-/** Milliseconds that the other site's service and a new ssh connection take: the middle of some. */
-async function times(): Promise<{ site: number; ssh: number }> {
-  const site = await middle(9, async () => assert.equal(await ask("quiet", ""), "quiet"));
-  const ssh = await middle(5, async () => assert.equal((await server.ssh("true")).code, 0));
-  return { site, ssh };
+interface Times {
+  readonly site: number;
+  readonly ssh: number;
 }
 
-async function middle(count: number, action: () => Promise<void>): Promise<number> {
-  const taken: number[] = [];
-  for (let round = 0; round < count; round++) {
+/** Milliseconds that the other site's service and a new ssh connection take: the middle of some. */
+async function times(): Promise<Times> {
+  // curl's own time: starting a program here takes longer than the answer.
+  const url = `http://${server.host.address}/api/?[1-25]`;
+  const words = ["--silent", "--fail", "--output", "/dev/null", "--write-out", "%{time_total}\\n"];
+  const said = await server.run(["curl", ...words, "--max-time", "10", "--header", "Host: quiet.test", url]);
+  assert.equal(said.code, 0, said.errors);
+  const ssh: number[] = [];
+  for (let round = 0; round < 7; round++) {
     const started = performance.now();
-    await action();
-    taken.push(performance.now() - started);
+    assert.equal((await server.ssh("true")).code, 0);
+    ssh.push(performance.now() - started);
   }
-  return taken.sort((a, b) => a - b)[count >> 1] ?? 0;
+  return { site: middle(said.out.trim().split("\n").map(Number)) * 1000, ssh: middle(ssh) };
+}
+
+function middle(numbers: number[]): number {
+  return numbers.sort((a, b) => a - b)[numbers.length >> 1] ?? 0;
 }
 
 /** Ends what the wild site began, by its service's own supervisor, and waits until it answers again. */
@@ -121,29 +129,32 @@ const misdeeds: [what: string, path: string, seen: string, pattern: RegExp][] = 
   ["fork bomb", "fork", group("pids/pids.current", "pids.current"), /^128$/],
   ["memory hog", "memory", group("memory/memory.failcnt", "memory.events"), /^([1-9]|low 0(\n.*)*oom_kill [1-9])/],
   ["log flood", "log", "ls /var/log/wild-api | grep -c ^@", /^5$/],
-  ["full disk", "disk", "df -P / | awk 'NR == 2 { print $4 }'", /^0$/],
+  ["full disk", "disk", "df -P / | awk 'NR == 2 { print $4 }'", /^\d{1,3}$/],
 ];
 
 for (const [what, path, seen, pattern] of misdeeds) {
   test(`a ${what} in one site: the other site and ssh answer within twice their idle time`, {
     timeout: 120_000,
   }, async (context) => {
-    const idle = await times();
+    const before = await times();
     assert.equal(await ask("wild", path), "wild");
     for (let waited = 0; !pattern.test(await root(seen)); waited += 200) {
       assert.ok(waited < 40_000, `no ${what} is seen: ${await root(seen)}`);
       await sleep(200);
     }
     const busy = await times();
-    context.diagnostic(JSON.stringify({ idle, busy }));
-    // The machine under the test has other things to do, too: a few milliseconds are no measure.
-    assert.ok(busy.site <= 2 * Math.max(idle.site, 25), `the site: ${busy.site} ms after ${idle.site} ms`);
-    assert.ok(busy.ssh <= 2 * Math.max(idle.ssh, 250), `ssh: ${busy.ssh} ms after ${idle.ssh} ms`);
     await root("rm -f /var/lib/wild/api/full");
     await recover();
     for (let waited = 0; Number(await root(group("pids/pids.current", "pids.current"))) >= 10; waited += 200) {
       assert.ok(waited < 20_000, "processes of it are left");
       await sleep(200);
+    }
+    // The machine around it has other things to do as well, so that its idle time changes: the slower of two.
+    const after = await times();
+    context.diagnostic(JSON.stringify({ before, busy, after }));
+    for (const part of ["site", "ssh"] as const) {
+      const idle = Math.max(before[part], after[part], part === "site" ? 10 : 250);
+      assert.ok(busy[part] <= 2 * idle, `${part}: ${busy[part]} ms after ${idle} ms`);
     }
   });
 }
