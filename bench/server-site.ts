@@ -24,11 +24,7 @@ export async function benchServer({ atEnd }: Bench, options: { memoryMiB?: numbe
   await putAnsibleOnPath();
   const server = new TestServer(options);
   atEnd(() => server.close());
-  await server.boot();
-  for (const playbook of ["enrol", "configure"] as const) {
-    const { code, errors } = await server.playbook(playbook);
-    if (code !== 0) throw new Error(`${playbook} failed:\n${errors}`);
-  }
+  await server.setUp();
   return server;
 }
 

@@ -11,11 +11,7 @@ const here = "198.18.200.1";
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
   },
   { timeout: 300_000 },
 );

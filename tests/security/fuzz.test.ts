@@ -19,11 +19,7 @@ const mark = join(tmpdir(), `chillbox-fuzz-mark-${process.pid}`);
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
     const script = readFileSync(join(import.meta.dirname, "fuzz_check.py"), "utf8");
     assert.equal((await server.ssh("doas tee /run/fuzz_check.py >/dev/null", script)).code, 0);
   },

@@ -40,11 +40,7 @@ let targets: Target[] = [];
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
     const manifests = [];
     for (const number of numbers) manifests.push(await manifest(number));
     await Promise.all(manifests.map(install));

@@ -15,11 +15,7 @@ const wild = { slug: "wild", port: 8102 };
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
     await install(quiet, answering("quiet"));
     await install(wild, misbehaving);
   },

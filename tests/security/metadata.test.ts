@@ -23,11 +23,7 @@ const others: readonly string[] = [
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
     for (const slug of ["a", "b"]) {
       const said = await server.ssh("doas chillbox-site install", await site(slug));
       assert.equal(said.code, 0, said.errors);

@@ -28,11 +28,7 @@ ${answering("WORD").replace('b"WORD\\n"', 'WORD.encode() + b"\\n"')}`;
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
   },
   { timeout: 300_000 },
 );

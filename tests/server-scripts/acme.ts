@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { acmeDirectory } from "../../local-cloud/acme/names.ts";
 import { acmeFiles } from "../../local-cloud/acme/pebble.ts";
 import type { TestServer } from "./server.ts";
@@ -73,6 +74,13 @@ export class TestAcme {
   /** How many orders it got since the first start. */
   get orders(): number {
     return this.#said.match(/POST \/order-plz -> calling handler/g)?.length ?? 0;
+  }
+
+  /** Waits for an order beyond these: what Pebble says of one passes through two pipes, and may come after the order's own answer. */
+  async moreOrdersThan(orders: number): Promise<void> {
+    for (const end = Date.now() + 10_000; this.orders <= orders; await sleep(50)) {
+      if (Date.now() > end) throw new Error(`Pebble got no order beyond ${orders}`);
+    }
   }
 
   /** Lets it answer a certificate's renewal information with a window that has passed. */

@@ -22,11 +22,7 @@ let version = 0;
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
     for (const site of [app, neighbour]) await installGood(site);
     for (const site of [app, neighbour]) visitors.push({ site, visitor: new Visitor(server, site.slug) });
   },

@@ -15,11 +15,7 @@ const count = 20;
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
   },
   { timeout: 240_000 },
 );

@@ -37,11 +37,7 @@ interface Swept {
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
     writeFileSync(server.host.path("sweep"), readFileSync(join(import.meta.dirname, "sweep.sh")));
     const said = await server.ssh("doas sh -c 'cat >/run/sweep'", server.host.text("sweep"));
     assert.equal(said.code, 0, said.errors);

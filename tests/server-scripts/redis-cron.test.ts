@@ -13,11 +13,7 @@ const directives = { maxmemory: "16mb", "proc-title-template": 'x "y" \\ é', sa
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
   },
   { timeout: 180_000 },
 );

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
@@ -72,6 +73,15 @@ export class TestServer {
     await this.host.boot();
     mkdirSync(this.files);
     await this.#serveFiles();
+  }
+
+  /** Boots, enrols and configures: ready for sites. */
+  async setUp(): Promise<void> {
+    await this.boot();
+    for (const name of ["enrol", "configure"] as const) {
+      const said = await this.playbook(name);
+      assert.equal(said.code, 0, said.errors);
+    }
   }
 
   /** Runs a playbook as the program does. */

@@ -12,11 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), "chillbox-units-"));
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
   },
   { timeout: 300_000 },
 );

@@ -132,11 +132,7 @@ const outcomes = new Map<string, Outcome>();
 
 before(
   async () => {
-    await server.boot();
-    for (const name of ["enrol", "configure"] as const) {
-      const said = await server.playbook(name);
-      assert.equal(said.code, 0, said.errors);
-    }
+    await server.setUp();
     const site = join(folder, "site");
     lay(site, { "nginx/root/index.html": "hello\n" });
     const installed = await server.ssh("doas chillbox-site install", await server.manifest("app", site));
