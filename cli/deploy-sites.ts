@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import type { Client } from "ssh2";
 import { judge, mayStop } from "../lib/analysis/analyse.ts";
 import { noteDeploy } from "../lib/last-deploy.ts";
-import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { gatewayHost, type LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { buildManifest, type Manifest } from "../lib/manifest.ts";
 import { packServerScripts } from "../lib/server-scripts.ts";
 import { type AllowedCommands, commandsOf } from "../lib/site-commands.ts";
@@ -205,11 +205,8 @@ function report(
 }
 
 function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
-  const { slug, serverName, domains } = site;
-  const address =
-    stack === stackOfLocalCloud
-      ? `http://${domains[0] ?? serverName}.localhost:${settings.ports.gateway}`
-      : `http://${serverName}`;
+  const { slug, serverName } = site;
+  const address = `http://${stack === stackOfLocalCloud ? gatewayHost(settings, site) : serverName}`;
   if (result === "installed") {
     return `${slug} ${release} is at ${address}: visitors got it after ${(served / 1000).toFixed(1)} s.`;
   }
