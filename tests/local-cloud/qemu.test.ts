@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
 import { startCloud } from "../../local-cloud/control.ts";
 import { findAccelerator } from "../../local-cloud/droplets/accelerator.ts";
 import { findCgroups, processesIn } from "../../local-cloud/droplets/cgroups.ts";
@@ -96,6 +97,10 @@ test("shutdown by the API presses its power button, and leaves nothing of it run
   const disk = join(cloud.settings.cloud, "droplets", String(id), "disk.raw");
   const stopped = execFileSync("debugfs", ["-R", "cat /root/stopped", disk], { encoding: "utf8", stdio: "pipe" });
   assert.equal(stopped, "stopped\n");
+});
+
+test("a driver that there is not is refused", () => {
+  assert.throws(() => localCloudSettings({ CHILLBOX_DROPLET_DRIVER: "kvm" }), /give namespace or qemu/);
 });
 
 test("without qemu the message names the package", async () => {
