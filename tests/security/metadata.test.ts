@@ -102,6 +102,10 @@ test("nor does one after a reboot, from before the first process of a site on", 
   await root(`${slugs.map(said).join("; ")}; rm /var/lib/?/work/said`);
   await everybody();
   assert.equal(seen(), 0);
+  // Pages need not wait until all of them are started.
+  const pids = await root("cd /run/chillbox/scan; for each in nginx ?.work.1@*; do s6-svstat -o pid $each; done");
+  const [nginx = 0, ...workers] = pids.split("\n").map(Number);
+  assert.ok(workers.length === slugs.length && workers.every((pid) => nginx < pid), pids);
 });
 
 test("nothing that chillbox does takes the wall down", { timeout: 120_000 }, async () => {
