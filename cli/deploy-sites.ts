@@ -1,14 +1,15 @@
 import { join } from "node:path";
 import type { S3Client } from "@aws-sdk/client-s3";
 import pLimit from "p-limit";
-import type { Client } from "ssh2";
+import { judge, mayStop } from "../lib/analysis/analyse.ts";
 import { noteDeploy } from "../lib/last-deploy.ts";
-import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { gatewayHost, type LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { buildManifest, type Manifest } from "../lib/manifest.ts";
+import type { SshConnection } from "../lib/open-ssh.ts";
 import { packServerScripts } from "../lib/server-scripts.ts";
 import { type AllowedCommands, commandsOf } from "../lib/site-commands.ts";
 import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
-import { type CheckedSite, checkedFolderOf, checkSites, type OtherSite } from "../lib/sites.ts";
+import { analysesOf, type CheckedSite, checkedFolderOf, checkSites, type OtherSite } from "../lib/sites.ts";
 import { changedInputs, changedSites, configurationDigest, factsFormat, type StackFacts } from "../lib/stack-facts.ts";
 import { asPut, uploadOf } from "../lib/upload.ts";
 import { UserError } from "../lib/user-error.ts";
@@ -67,6 +68,7 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
     const { reachBuckets, uploadRelease } = await import("../local-commands/upload.ts");
     spaces = reachBuckets(facts.buckets);
     const [built] = await Promise.all([building, refuseOtherChanges(settings, stack, facts)]);
+    if (mayStop(facts.analysis)) judge(await analysesOf(built), facts.analysis);
     const limit = pLimit(parallel);
     const deployOne = (one: CheckedSite) => {
       const prepare = async () => {
@@ -83,11 +85,13 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
       return limit(() => install(connecting, one, prepare()));
     };
     // Each for itself: one that fails does not hold up the others.
-    report(settings, stack, await Promise.allSettled(built.map(deployOne)));
+    const outcomes = await Promise.allSettled(built.map(deployOne));
+    judge(await analysesOf(built), facts.analysis, say);
+    report(settings, stack, outcomes);
   } finally {
     spaces?.destroy();
     connecting.then(
-      (client) => client.end(),
+      (server) => server.end(),
       () => undefined,
     );
   }
@@ -126,7 +130,7 @@ async function build(
   whileMaking: () => void,
 ): Promise<CheckedSite[]> {
   const { folder, artifactsFolder } = foldersOf(settings, facts);
-  const { surroundings, archiveLimits: limits } = facts;
+  const { surroundings, archiveLimits: limits, analysis } = facts;
   const allowedCommands = await allowedFor(settings, stack, only.sites);
   return checkSites({
     folder,
@@ -135,6 +139,7 @@ async function build(
     stack,
     allowedCommands,
     limits,
+    analysis,
     only,
     whileMaking,
     log: say,
@@ -178,13 +183,17 @@ function refuse(changes: readonly string[], stack: string): void {
 }
 
 /** The server's command starts while the manifest is being made. */
-async function install(connecting: Promise<Client>, one: CheckedSite, preparing: Promise<Manifest>): Promise<Deployed> {
+async function install(
+  connecting: Promise<SshConnection>,
+  one: CheckedSite,
+  preparing: Promise<Manifest>,
+): Promise<Deployed> {
   // Told below, when it is waited for.
   preparing.catch(() => undefined);
   const { site, release } = one;
-  const client = await connecting;
+  const server = await connecting;
   const asked = performance.now();
-  const done = await ask<Installed>(client, "doas chillbox-site install", preparing).catch((error: unknown) => {
+  const done = await ask<Installed>(server, "doas chillbox-site install", preparing).catch((error: unknown) => {
     throw error instanceof UserError ? new UserError(`${site.slug} ${release.version}: ${error.message}`) : error;
   });
   return { ...done, site, served: asked + done.switchMilliseconds };
@@ -206,11 +215,8 @@ function report(
 }
 
 function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
-  const { slug, serverName, domains } = site;
-  const address =
-    stack === stackOfLocalCloud
-      ? `http://${domains[0] ?? serverName}.localhost:${settings.ports.gateway}`
-      : `http://${serverName}`;
+  const { slug, serverName } = site;
+  const address = `http://${stack === stackOfLocalCloud ? gatewayHost(settings, site) : serverName}`;
   if (result === "installed") {
     return `${slug} ${release} is at ${address}: visitors got it after ${(served / 1000).toFixed(1)} s.`;
   }
