@@ -107,6 +107,17 @@ describe("status and log for a person", () => {
     assert.doesNotMatch(renderStatus(status), /locked/);
   });
 
+  it("says that the disk is nearly full, and whose site was ended for it", () => {
+    const [site] = status.sites;
+    assert.ok(site);
+    const disk = { totalBytes: 100, availableBytes: 12 };
+    const sites = [{ ...site, overDisk: { takenMiB: 900, shareMiB: 500 } }];
+    const said = renderStatus({ ...status, server: { ...status.server, disk }, sites });
+    assert.match(said, /^The disk is nearly full: /m);
+    assert.match(said, /^hello was ended: its data, \/var\/lib\/hello, takes 900 MiB .* its share is 500 MiB\. /m);
+    assert.doesNotMatch(renderStatus(status), /nearly full|ended: /);
+  });
+
   it("calls a site's Redis and cron what people call them", () => {
     const [site] = status.sites;
     const services = ["_redis", "_cron"].map((name) => ({ ...service, name }));
