@@ -264,13 +264,13 @@ test("a site that is removed and comes back has its certificate at once; a purge
   assert.equal(await root("ls -d /var/lib/chillbox/certs/shop 2>/dev/null || echo gone"), "gone");
 });
 
-test("the trial server is asked first, and the real one only when it says yes", { timeout: 90_000 }, async () => {
+test("the trial server is asked first, and the real one only when it says yes", { timeout: 240_000 }, async () => {
   acme.setNames({ "first.test": server.host.address });
   const { tls } = acme.input as { tls: object };
   const said = await server.playbook("configure", {}, { tls: { ...tls, trial: `${acmeDirectory}?trial` } });
   assert.equal(said.code, 0, said.errors);
   await install("first", 8104, ["first.test", "blocked.test"]);
-  assert.deepEqual((await newCertificate("first", undefined)).certificate?.names, ["first.test"]);
+  assert.deepEqual((await newCertificate("first", undefined, 180)).certificate?.names, ["first.test"]);
   assert.equal(await page("https://first.test/nginx"), "first");
   const accounts = await root("ls /var/lib/chillbox/acme/accounts | wc -l");
   assert.equal(accounts, "2", "the trial server has an account of its own");
@@ -280,7 +280,7 @@ test("the trial server is asked first, and the real one only when it says yes", 
 });
 
 test("with tls switched off all sites are on port 80 again; switched on, they have their certificates at once", {
-  timeout: 90_000,
+  timeout: 240_000,
 }, async () => {
   const { tls } = acme.input as { tls: object };
   const orders = acme.orders;
