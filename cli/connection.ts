@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import type { Client, ClientChannel } from "ssh2";
-import { otherHostKey } from "../lib/other-host-key.ts";
+import { OtherHostKey } from "../lib/other-host-key.ts";
 import { UserError } from "../lib/user-error.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { readOutputs } from "./stack-outputs.ts";
@@ -79,7 +79,7 @@ export async function connect(connection: Connection): Promise<Client> {
     await ready;
   } catch (error) {
     client.destroy();
-    throw new UserError(isOther ? otherHostKey(connection.host) : noWayIn(connection, error as Error));
+    throw isOther ? new OtherHostKey(connection.host) : new UserError(noWayIn(connection, error as Error));
   }
   return client;
 }
