@@ -72,9 +72,10 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
     const deployOne = (one: CheckedSite) => {
       const prepare = async () => {
         const { artifact, by } = await uploadRelease(facts.buckets, uploadOf(one.site, one.release, facts), say);
-        const { surroundings, server } = facts;
+        const { surroundings, server, downloads: spaces } = facts;
         const release = asPut(one.release, artifact);
-        const manifest = buildManifest({ site: one.site, release, surroundings, server, by, reason: request.reason });
+        const { reason } = request;
+        const manifest = buildManifest({ site: one.site, release, surroundings, server, spaces, by, reason });
         await noteDeploy(settings.home, stack, one.site.slug);
         say(`${one.site.slug} ${manifest.release}: the server installs it and watches it for a while`);
         return manifest;

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Said, TestServer } from "../server-scripts/server.ts";
+import { type Said, spaces, TestServer } from "../server-scripts/server.ts";
 import { answering, makeTree, siteParts } from "../server-scripts/test-site.ts";
 import { Visitor } from "../server-scripts/visitors.ts";
 import { ensureKey, newPassphrase, offer, type SealedSecret, type ServerKey, seal, sealOlder } from "./secrets.ts";
@@ -268,7 +268,7 @@ function secret(word: string): SealedSecret {
 }
 
 function putInput(secrets: readonly SealedSecret[], more: Record<string, unknown> = {}): object {
-  return { slug: "shop", key: { number: key.number, passphrase: key.passphrase }, secrets, ...more };
+  return { slug: "shop", spaces, key: { number: key.number, passphrase: key.passphrase }, secrets, ...more };
 }
 
 async function put(secrets: readonly SealedSecret[], more?: Record<string, unknown>): Promise<Said> {
