@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import { type AnalysisSettings, defaultAnalysis, readAnalysis } from "./lib/analysis/settings.ts";
 import type { ArchiveLimits } from "./lib/archive.ts";
 import { configProblem } from "./lib/config-size.ts";
 import { localCloudSettings } from "./lib/local-cloud-settings.ts";
@@ -59,6 +60,8 @@ export interface Settings {
   /** Most that each archive of a release may hold. */
   readonly archiveLimits: ArchiveLimits;
   readonly dns: { readonly manage: boolean; readonly zones: readonly string[] };
+  /** What is looked for in releases, and what becomes of it. */
+  readonly analysis: AnalysisSettings;
   /** Whether wheels that a release lacks are fetched on the laptop. */
   readonly fetchWheels: boolean;
   readonly forceDestroyBuckets: boolean;
@@ -102,6 +105,7 @@ const keys = [
   "archiveBytes",
   "archiveEntries",
   "archiveRatio",
+  "analysis",
   "keepReleases",
   "fetchWheels",
   "forceDestroyBuckets",
@@ -196,6 +200,7 @@ export function readSettings(): Settings {
       manage: check.boolean("manageDns"),
       zones: check.list("dnsZones", (zone) => domainPattern.test(zone), "domains in lower case, such as example.com"),
     },
+    analysis: check.analysis("analysis"),
     fetchWheels: check.boolean("fetchWheels"),
     forceDestroyBuckets: check.boolean("forceDestroyBuckets"),
     protect: check.boolean("protect"),
@@ -290,6 +295,14 @@ class Checker {
       if (typeof item !== "string" || !isGood(item)) this.#complain(key, `has ${JSON.stringify(item)}`, what);
     }
     return items as string[];
+  }
+
+  analysis(key: Key): AnalysisSettings {
+    const value = this.#readObject(key);
+    if (value === undefined) return defaultAnalysis;
+    return readAnalysis(value, (path, problem, what) => {
+      this.#problems.push(`${this.#config.name}:${key}${path} ${problem}; it should be ${what}.`);
+    });
   }
 
   /** A map of SHA-256 digests in hex, which chillbox itself has written. */

@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import pLimit from "p-limit";
 import type { Client } from "ssh2";
+import { judge, mayStop } from "../lib/analysis/analyse.ts";
 import { noteDeploy } from "../lib/last-deploy.ts";
-import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { gatewayHost, type LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { buildManifest, type Manifest } from "../lib/manifest.ts";
 import { packServerScripts } from "../lib/server-scripts.ts";
 import { type AllowedCommands, commandsOf } from "../lib/site-commands.ts";
 import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
-import { type CheckedSite, checkedFolderOf, checkSites, type OtherSite } from "../lib/sites.ts";
+import { analysesOf, type CheckedSite, checkedFolderOf, checkSites, type OtherSite } from "../lib/sites.ts";
 import { changedInputs, changedSites, configurationDigest, factsFormat, type StackFacts } from "../lib/stack-facts.ts";
 import { asPut, uploadOf } from "../lib/upload.ts";
 import { UserError } from "../lib/user-error.ts";
@@ -68,6 +69,7 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
       import("../local-commands/upload.ts"),
       refuseOtherChanges(settings, stack, facts),
     ]);
+    if (mayStop(facts.analysis)) judge(await analysesOf(built), facts.analysis);
     const limit = pLimit(parallel);
     const deployOne = (one: CheckedSite) => {
       const prepare = async () => {
@@ -83,7 +85,9 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
       return limit(() => install(client, one, prepare));
     };
     // Each for itself: one that fails does not hold up the others.
-    report(settings, stack, await Promise.allSettled(built.map(deployOne)));
+    const outcomes = await Promise.allSettled(built.map(deployOne));
+    judge(await analysesOf(built), facts.analysis, say);
+    report(settings, stack, outcomes);
   } finally {
     connecting.then(
       (client) => client.end(),
@@ -125,7 +129,7 @@ async function build(
   whileMaking: () => void,
 ): Promise<CheckedSite[]> {
   const { folder, artifactsFolder } = foldersOf(settings, facts);
-  const { surroundings, archiveLimits: limits } = facts;
+  const { surroundings, archiveLimits: limits, analysis } = facts;
   const allowedCommands = await allowedFor(settings, stack, only.sites);
   return checkSites({
     folder,
@@ -134,6 +138,7 @@ async function build(
     stack,
     allowedCommands,
     limits,
+    analysis,
     only,
     whileMaking,
     log: say,
@@ -201,11 +206,8 @@ function report(
 }
 
 function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
-  const { slug, serverName, domains } = site;
-  const address =
-    stack === stackOfLocalCloud
-      ? `http://${domains[0] ?? serverName}.localhost:${settings.ports.gateway}`
-      : `http://${serverName}`;
+  const { slug, serverName } = site;
+  const address = `http://${stack === stackOfLocalCloud ? gatewayHost(settings, site) : serverName}`;
   if (result === "installed") {
     return `${slug} ${release} is at ${address}: visitors got it after ${(served / 1000).toFixed(1)} s.`;
   }

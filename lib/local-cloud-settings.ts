@@ -61,3 +61,11 @@ function readPortBase(text: string): number {
   }
   return port;
 }
+
+/** The host name and port under which a browser on this machine finds a site of the local cloud. */
+export function gatewayHost(
+  { ports }: LocalCloudSettings,
+  { domains, serverName }: { readonly domains: readonly string[]; readonly serverName: string },
+): string {
+  return `${domains[0] ?? serverName}.localhost:${ports.gateway}`;
+}

@@ -43,15 +43,8 @@ wake_certs() { s6-svc -1 "$TREE/certs" 2>/dev/null || true; }
 
 # Whoever gets certificates, as a service of the tree; it stays the same for all versions of the scripts.
 add_certs_service() {
-  [ ! -e "$SERVICES/certs" ] || return 0
-  rm -rf "$SERVICES/certs.new"
-  mkdir "$SERVICES/certs.new"
-  cat >"$SERVICES/certs.new/run" <<RUN
-#!/bin/sh
+  put_service certs "#!/bin/sh
 exec </dev/null 1<>$RUN/log/tree 2>&1
 cd /
-exec $SCRIPTS/current/chillbox-certs watch
-RUN
-  chmod 755 "$SERVICES/certs.new/run"
-  mv "$SERVICES/certs.new" "$SERVICES/certs"
+exec $SCRIPTS/current/chillbox-certs watch"
 }

@@ -63,6 +63,11 @@ const bad: [string, Record<string, unknown>, RegExp][] = [
     { sererName: "x" },
     /^chillbox:sererName is not a key that chillbox knows\. Did you mean "serverName"\? Remove it with: pulumi config rm sererName$/,
   ],
+  [
+    "another answer to findings",
+    { analysis: { secrets: "stop" } },
+    /^chillbox:analysis\.secrets is "stop"; it should be one of warn, fail, off\.$/,
+  ],
   ["a far key", { dropletCount: "2" }, /Pulumi\.yaml lists the keys there are/],
   [
     "a region without Spaces",

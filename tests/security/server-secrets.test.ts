@@ -6,10 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { SealedSecret } from "../../local-commands/seal-secret.ts";
 import { type Said, spaces, TestServer } from "../server-scripts/server.ts";
 import { answering, makeTree, siteParts } from "../server-scripts/test-site.ts";
 import { Visitor } from "../server-scripts/visitors.ts";
-import { ensureKey, newPassphrase, offer, type SealedSecret, type ServerKey, seal, sealOlder } from "./secrets.ts";
+import { ensureKey, newPassphrase, offer, type ServerKey, seal, sealOlder } from "./secrets.ts";
 
 /** One server for all tests of this file, in their order; one site, whose service "api" reads a secret and whose service "open" needs none. */
 const server = new TestServer();
