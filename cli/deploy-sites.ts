@@ -25,6 +25,8 @@ interface Installed {
   readonly release: string;
   /** Until visitors got it; 0: they had it. */
   readonly switchMilliseconds: number;
+  /** Services that are not started without their secrets. */
+  readonly waiting: readonly string[];
 }
 
 /** How a site's deploy ended. */
@@ -205,7 +207,18 @@ function report(
   if (problems.length > 0) throw new UserError(problems.join("\n"));
 }
 
-function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
+function describe(settings: LocalCloudSettings, stack: string, deployed: Deployed): string {
+  const notes = deployed.waiting.map((service) => {
+    return `\n${deployed.site.slug} ${service} is not started without its secrets: npx chillbox secrets`;
+  });
+  return `${describeRelease(settings, stack, deployed)}${notes.join("")}`;
+}
+
+function describeRelease(
+  settings: LocalCloudSettings,
+  stack: string,
+  { site, result, release, served }: Deployed,
+): string {
   const { slug, serverName } = site;
   const address = `http://${stack === stackOfLocalCloud ? gatewayHost(settings, site) : serverName}`;
   if (result === "installed") {
