@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import pLimit from "p-limit";
-import type { Client } from "ssh2";
 import { judge, mayStop } from "../lib/analysis/analyse.ts";
 import { noteDeploy } from "../lib/last-deploy.ts";
 import { gatewayHost, type LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { buildManifest, type Manifest } from "../lib/manifest.ts";
+import type { SshConnection } from "../lib/open-ssh.ts";
 import { packServerScripts } from "../lib/server-scripts.ts";
 import { type AllowedCommands, commandsOf } from "../lib/site-commands.ts";
 import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
@@ -65,7 +65,7 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
     const building = build(settings, request, facts, sites, making.resolve);
     // What takes this process's own time waits until `make`, which is another one, is at work.
     await Promise.race([making.promise, building]);
-    const [client, built, { uploadRelease }] = await Promise.all([
+    const [server, built, { uploadRelease }] = await Promise.all([
       connecting,
       building,
       import("../local-commands/upload.ts"),
@@ -84,7 +84,7 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
         say(`${one.site.slug} ${manifest.release}: the server installs it and watches it for a while`);
         return manifest;
       };
-      return limit(() => install(client, one, prepare));
+      return limit(() => install(server, one, prepare));
     };
     // Each for itself: one that fails does not hold up the others.
     const outcomes = await Promise.allSettled(built.map(deployOne));
@@ -92,7 +92,7 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
     report(settings, stack, outcomes);
   } finally {
     connecting.then(
-      (client) => client.end(),
+      (server) => server.end(),
       () => undefined,
     );
   }
@@ -184,10 +184,10 @@ function refuse(changes: readonly string[], stack: string): void {
 }
 
 /** The server's command starts while the manifest is being made. */
-async function install(client: Client, one: CheckedSite, prepare: () => Promise<Manifest>): Promise<Deployed> {
+async function install(server: SshConnection, one: CheckedSite, prepare: () => Promise<Manifest>): Promise<Deployed> {
   const { site, release } = one;
   const asked = performance.now();
-  const done = await ask<Installed>(client, "doas chillbox-site install", prepare()).catch((error: unknown) => {
+  const done = await ask<Installed>(server, "doas chillbox-site install", prepare()).catch((error: unknown) => {
     throw error instanceof UserError ? new UserError(`${site.slug} ${release.version}: ${error.message}`) : error;
   });
   return { ...done, site, served: asked + done.switchMilliseconds };

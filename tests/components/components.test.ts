@@ -75,7 +75,7 @@ async function makeServer() {
       },
       sshAllowedAddresses: ["198.51.100.0/24"],
       outbound: [],
-      limits: { memoryMiB: 0, processes: 0 },
+      limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
       protect: true,
     },
     recording,
@@ -294,7 +294,7 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
         hsts: false,
       },
       firewall: { sshAllowedAddresses: ["198.51.100.0/24"], outbound: [] },
-      limits: { memoryMiB: 0, processes: 0 },
+      limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
     },
   });
   const { server } = made;
