@@ -361,6 +361,7 @@ test("every process of a site is confined, whatever started it", async () => {
     await root("chillbox-confine s0 unshare -U true 2>&1 || true"),
     "unshare: unshare(0x10000000): No space left on device",
   );
+  assert.match(await root("chillbox-confine s0 touch /dev/mqueue/of-all 2>&1 || true"), /Read-only file system/);
   // Of what an install has open, its locks above all, nothing gets into the site's hands.
   assert.equal(await root("exec 7</etc/passwd; chillbox-confine s0 ls -l /proc/self/fd | grep -c passwd || true"), "0");
 });
