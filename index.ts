@@ -119,6 +119,8 @@ const surroundings = pulumi
       subnet,
     };
   });
+// What is wanted by now goes to the engine, which starts its plugins meanwhile.
+await new Promise(setImmediate);
 for (const { site, release, reason } of sites) {
   const { fetchWheels } = settings;
   const args = { site, release, reason, surroundings, storage, server, serverKey, fetchWheels };
