@@ -26,6 +26,8 @@ interface Installed {
   readonly release: string;
   /** Until visitors got it; 0: they had it. */
   readonly switchMilliseconds: number;
+  /** Services that are not started without their secrets. */
+  readonly waiting: readonly string[];
 }
 
 /** How a site's deploy ended. */
@@ -74,9 +76,10 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
       const prepare = async () => {
         const upload = uploadOf(one.site, one.release, facts);
         const { artifact, by } = await uploadRelease(facts.buckets, upload, say, spaces);
-        const { surroundings, server } = facts;
+        const { surroundings, server, downloads } = facts;
         const release = asPut(one.release, artifact);
-        const manifest = buildManifest({ site: one.site, release, surroundings, server, by, reason: request.reason });
+        const rest = { surroundings, server, spaces: downloads, by, reason: request.reason };
+        const manifest = buildManifest({ site: one.site, release, ...rest });
         await connecting;
         await noteDeploy(settings.home, stack, one.site.slug);
         say(`${one.site.slug} ${manifest.release}: the server installs it and watches it for a while`);
@@ -214,7 +217,18 @@ function report(
   if (problems.length > 0) throw new UserError([...new Set(problems)].join("\n"));
 }
 
-function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
+function describe(settings: LocalCloudSettings, stack: string, deployed: Deployed): string {
+  const notes = deployed.waiting.map((service) => {
+    return `\n${deployed.site.slug} ${service} is not started without its secrets: npx chillbox secrets`;
+  });
+  return `${describeRelease(settings, stack, deployed)}${notes.join("")}`;
+}
+
+function describeRelease(
+  settings: LocalCloudSettings,
+  stack: string,
+  { site, result, release, served }: Deployed,
+): string {
   const { slug, serverName } = site;
   const address = `http://${stack === stackOfLocalCloud ? gatewayHost(settings, site) : serverName}`;
   if (result === "installed") {

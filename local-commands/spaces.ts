@@ -7,6 +7,7 @@ import type { Readable } from "node:stream";
 import type { ObjectCannedACL, S3Client } from "@aws-sdk/client-s3";
 import pLimit from "p-limit";
 import pRetry from "p-retry";
+import type { SpacesAccess } from "../lib/upload.ts";
 import { UserError } from "../lib/user-error.ts";
 
 // Not by `import`, for which Node would first look through all their source for what they export: half of the time that they take.
@@ -15,13 +16,8 @@ const S3 = require("@aws-sdk/client-s3") as typeof import("@aws-sdk/client-s3");
 const { lookup } = require("mime-types") as typeof import("mime-types");
 
 /** Where a bucket is and the key that opens it. */
-export interface SpacesTarget {
-  /** URL of Spaces in the region. */
-  readonly endpoint: string;
-  readonly region: string;
+export interface SpacesTarget extends SpacesAccess {
   readonly bucket: string;
-  readonly accessKey: string;
-  readonly secretKey: string;
 }
 
 /** What an object is to be: a file of the laptop, a text, or bytes. */
@@ -41,10 +37,7 @@ const silence = { trace: nothing, debug: nothing, info: nothing, warn: nothing, 
  * An S3 client for a bucket. `HTTP_PROXY` counts for plain-http endpoints: only the local cloud has one, under a name that
  * nothing but its proxy knows.
  */
-export function openSpaces(
-  target: Omit<SpacesTarget, "bucket">,
-  environment: NodeJS.ProcessEnv = process.env,
-): S3Client {
+export function openSpaces(target: SpacesAccess, environment: NodeJS.ProcessEnv = process.env): S3Client {
   const proxy = target.endpoint.startsWith("http:") ? environment.HTTP_PROXY : undefined;
   const agents = proxy === undefined ? {} : { requestHandler: { httpAgent: agentFor(proxy) } };
   return new S3.S3Client({

@@ -303,7 +303,20 @@ is_pinned() {
   [ -e "$site/pin" ] && jq -e --arg release "$1" --arg current "$(current_of "$slug")" '.to == $current and (.from | index([$release]) != null)' "$site/pin" >/dev/null 2>&1
 }
 
+# waiting: services of the release in use that are not started without their secrets, as members of a JSON list.
+waiting() {
+  waiting_list=
+  for waiting_unit in "$site/current/services"/*; do
+    lacks_secrets "$waiting_unit" || continue
+    read -r waiting_path <"$waiting_unit/data/secrets"
+    waiting_path=${waiting_path%/*}
+    case ",$waiting_list," in *",\"${waiting_path##*/}\","*) ;; *) waiting_list="$waiting_list${waiting_list:+,}\"${waiting_path##*/}\"" ;; esac
+  done
+  echo "$waiting_list"
+}
+
 finish() {
   unguard "$slug"
-  printf '{"result":"%s","release":"%s","milliseconds":%d,"switchMilliseconds":%d}\n' "$result" "$release" "$(($(now) - started))" "${switched:-0}"
+  printf '{"result":"%s","release":"%s","milliseconds":%d,"switchMilliseconds":%d,"waiting":[%s]}\n' "$result" "$release" "$(($(now) - started))" \
+    "${switched:-0}" "$(waiting)"
 }
