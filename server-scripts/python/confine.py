@@ -17,8 +17,9 @@ SECRETS = "/run/tmp/chillbox_secrets"
 TABLES = ("chillbox_sites", "chillbox_metadata")
 # Own, empty and gone with the service. Bounded, because what lies there is memory of the server. /var/tmp is /tmp.
 PRIVATE = (("/tmp", "mode=1777,size=256m,nr_inodes=20000"), ("/dev/shm", "mode=1777,size=64m,nr_inodes=2000"))  # noqa: S108
-# The names of all control groups tell what every site runs; nothing of a site needs them.
-CONTROL_GROUPS = "/sys/fs/cgroup"
+# Nothing of a site needs these. The names of all control groups tell what every site runs; this folder of message queues is the host's, where the
+# site's own calls lead to queues of its own.
+COVERED = ("/sys/fs/cgroup", "/dev/mqueue")
 # A core file would put a site's secrets on the disk. Processes are counted for each user: all services of a site together.
 LIMITS = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 8192), (resource.RLIMIT_NPROC, 1024))
 
@@ -90,8 +91,8 @@ def make_private_folders(secrets, account):
     for path, options in PRIVATE:
         mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options)
     mount("/tmp", "/var/tmp", None, MS_BIND)  # noqa: S108
-    if os.path.isdir(CONTROL_GROUPS):
-        mount("tmpfs", CONTROL_GROUPS, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=555,size=4k,nr_inodes=1")
+    for path in filter(os.path.isdir, COVERED):
+        mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=555,size=4k,nr_inodes=1")
     own = open_secrets(secrets, account) if secrets else None
     if not os.path.isdir(SECRETS):
         return

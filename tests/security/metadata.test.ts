@@ -167,7 +167,8 @@ test("with the wall down every one of these ways reaches it", { timeout: 120_000
     if (seen() === 0) silent.push(way);
   }
   assert.deepEqual(silent, []);
-  for (const user of others) {
+  // Those without walls: with them nothing is started any more.
+  for (const user of others.filter((words) => words.startsWith("s6-setuidgid"))) {
     await root(`${user} python3 ${program}`);
     assert.ok(seen() >= 16, user);
   }
