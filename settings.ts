@@ -41,8 +41,8 @@ export interface Settings {
     readonly keepReleases: number;
     /** Number of the key pair that its sites' secrets are encrypted to. */
     readonly keyNumber: number;
-    /** Of each service of a site; 0 stands for a share of the server. */
-    readonly limits: { readonly memoryMiB: number; readonly processes: number };
+    /** Of each service of a site, and disk of each site; 0 stands for a share of the server. */
+    readonly limits: { readonly memoryMiB: number; readonly processes: number; readonly diskMiB: number };
   };
   /** The sites' secrets: never in a message, an argument or an input that is not secret. */
   readonly secrets: SecretsConfig;
@@ -97,6 +97,7 @@ const keys = [
   "outbound",
   "serviceMemory",
   "serviceProcesses",
+  "siteDisk",
   "manageDns",
   "dnsZones",
   "sitesFolder",
@@ -175,6 +176,7 @@ export function readSettings(): Settings {
       limits: {
         memoryMiB: check.share("serviceMemory", 32, 1_048_576),
         processes: check.share("serviceProcesses", 16, 65_536),
+        diskMiB: check.share("siteDisk", 64, 16_777_216),
       },
     },
     secrets: check.secrets("secrets"),

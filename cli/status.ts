@@ -53,6 +53,8 @@ export interface SiteStatus {
   } | null;
   readonly lastDeploy: Deploy | null;
   readonly services: readonly ServiceStatus[];
+  /** Of a site that was ended, because its data takes too much of a disk that is nearly full. Servers of older versions never say so. */
+  readonly overDisk?: { readonly takenMiB: number; readonly shareMiB: number } | null;
 }
 
 /** The certificate of a site, or of the server's own name (slug "_server"), as the server gets and renews it. */
@@ -108,6 +110,8 @@ const LEFT_TO_SERVER = 1 / 6;
 const LEFT_TO_PERSON = 1 / 3;
 /** What is taken for its life where a server does not tell: of its days, a certificate's that is there today. */
 const USUAL_LIFE = 90 * 86_400_000;
+/** In percent of the disk: server-scripts/chillbox-disk measures sites when less is left. */
+const NEARLY_FULL = 13;
 
 /**
  * The status as tables for a person.
@@ -128,11 +132,19 @@ export function renderStatus({ server, sites, certificates }: Status, now: numbe
     sites.length > 0
       ? renderTable([["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
       : "No sites.\n";
+  const { totalBytes, availableBytes } = server.disk;
+  const full =
+    availableBytes * 100 < totalBytes * NEARLY_FULL
+      ? ["The disk is nearly full: sites that take more than their share of it are ended."]
+      : [];
   const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
   const unnamed = (certificates ?? []).flatMap(failingNames);
-  const notes = [...locked, ...sites.flatMap((site) => notesOf(site, now, certificates ?? [])), ...unnamed].map(
-    (note) => `${note}\n`,
-  );
+  const notes = [
+    ...full,
+    ...locked,
+    ...sites.flatMap((site) => notesOf(site, now, certificates ?? [])),
+    ...unnamed,
+  ].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -168,7 +180,16 @@ function notesOf(site: SiteStatus, now: number, certificates: readonly Certifica
       (service) =>
         `${site.slug} ${shownName(service)} ${stateOf(service)}${hasReason(service) ? "" : lastWords(service)}`,
     );
-  return [...pinned, ...certificateNotes(site, now, certificates), ...failing];
+  return [...pinned, ...overDiskNotes(site), ...certificateNotes(site, now, certificates), ...failing];
+}
+
+function overDiskNotes({ slug, overDisk }: SiteStatus): string[] {
+  if (!overDisk) return [];
+  const { takenMiB, shareMiB } = overDisk;
+  return [
+    `${slug} was ended: its data, /var/lib/${slug}, takes ${takenMiB} MiB of a disk that is nearly full, and its share is ${shareMiB} MiB. ` +
+      "It starts by itself when it takes less, or when siteDisk in the config is more.",
+  ];
 }
 
 /** Names without a certificate of their own, with the reason and when the server tries again. */

@@ -176,5 +176,5 @@ test("ways out are read, and shares of the server are 0", () => {
     { protocol: "tcp", ports: "587" },
     { protocol: "udp", ports: "5000-5010", address: "198.51.100.0/24" },
   ]);
-  assert.deepEqual(server.limits, { memoryMiB: 0, processes: 20 });
+  assert.deepEqual(server.limits, { memoryMiB: 0, processes: 20, diskMiB: 0 });
 });

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SealedSecret } from "../../local-commands/seal-secret.ts";
-import { type Said, TestServer } from "../server-scripts/server.ts";
+import { type Said, spaces, TestServer } from "../server-scripts/server.ts";
 import { answering, makeTree, siteParts } from "../server-scripts/test-site.ts";
 import { Visitor } from "../server-scripts/visitors.ts";
 import { ensureKey, newPassphrase, offer, type ServerKey, seal, sealOlder } from "./secrets.ts";
@@ -56,7 +56,7 @@ test("a server's key is made once, is locked at rest, and knows its own passphra
 });
 
 test("a service waits for its secret, and starts by itself when it is there", { timeout: 120_000 }, async () => {
-  await install("1.0.0");
+  assert.deepEqual((await install("1.0.0")).waiting, ["api"]);
   assert.equal(await get("/open/"), "open");
   assert.match(await get("/api/"), /502/);
   assert.deepEqual(await states(), ["waiting"]);
@@ -82,6 +82,7 @@ test("a changed secret restarts its service alone, and no request is lost", { ti
   assert.deepEqual(await visitor.answers(), ["one", "two"]);
   const [changed, kept] = (await pids()).split("\n");
   assert.ok(changed !== api && kept === open);
+  await onlyOne("two");
   assert.equal(await root("readlink /var/lib/chillbox/sites/shop/current"), release);
   // Sealed anew, the same text is no reason to restart anything.
   assert.equal(JSON.parse((await put([secret("two")])).out).changed.length, 0);
@@ -91,7 +92,7 @@ test("a changed secret restarts its service alone, and no request is lost", { ti
   assert.match(unfit.errors, /service api of shop .* did not get ready, what ran before stays in use/);
   assert.match(unfit.errors, /the secrets of shop were not taken.*; those from before hold\n$/);
   assert.equal(await pids(), `${changed}\n${kept}`);
-  assert.equal(await root(`cat ${path}`), `${canary} two`);
+  await onlyOne("two");
   assert.deepEqual(await visitor.answers(), ["two"]);
   assert.equal((await put([secret("three")])).code, 0);
   assert.deepEqual(await visitor.answers(), ["two", "three"]);
@@ -268,8 +269,14 @@ function secret(word: string): SealedSecret {
   return seal(server, key, "shop", `${canary} ${word}\n`);
 }
 
+/** Of all that was ever put, this alone is there, open and sealed: what was replaced or refused is gone. */
+async function onlyOne(word: string): Promise<void> {
+  assert.equal(await root(`grep -rhF ${canary} /run /dev/shm /tmp /var/lib /var/tmp /etc`), `${canary} ${word}`);
+  assert.equal(await root("ls /var/lib/chillbox/sites/shop/secrets | wc -l; ls /run/chillbox/opened/shop"), "2\napi");
+}
+
 function putInput(secrets: readonly SealedSecret[], more: Record<string, unknown> = {}): object {
-  return { slug: "shop", key: { number: key.number, passphrase: key.passphrase }, secrets, ...more };
+  return { slug: "shop", spaces, key: { number: key.number, passphrase: key.passphrase }, secrets, ...more };
 }
 
 async function put(secrets: readonly SealedSecret[], more?: Record<string, unknown>): Promise<Said> {
@@ -285,7 +292,7 @@ function otherDigest(good: SealedSecret): SealedSecret {
 }
 
 /** Installs a release whose service "api" reads a secret, or does not. */
-async function install(version: string, reads = true): Promise<void> {
+async function install(version: string, reads = true): Promise<{ waiting: string[] }> {
   const tree = makeTree(folder, "shop", version, reads ? reader : answering("none"));
   cpSync(join(tree, "api"), join(tree, "open"), { recursive: true });
   renameSync(join(tree, "open/shop_api"), join(tree, "open/shop_open"));
@@ -303,6 +310,7 @@ async function install(version: string, reads = true): Promise<void> {
   });
   const said = await server.ssh("doas chillbox-site install", manifest);
   assert.equal(said.code, 0, said.errors);
+  return JSON.parse(said.out);
 }
 
 async function get(page: string): Promise<string> {
