@@ -49,6 +49,8 @@ export interface ReleaseOptions {
   readonly flask?: string;
   /** Whether the service has settings of its own for gunicorn, so that it is a gunicorn of its own and not forked from the zygote. */
   readonly alone?: boolean;
+  /** A comment in requirements.txt: with another one pip makes the virtual environment anew. */
+  readonly requirements?: string;
 }
 
 /**
@@ -86,7 +88,8 @@ function put(folder: string, path: string, text: string): void {
 }
 
 /** Files of a release's tree by their paths. */
-function treeOf(slug: string, word: string, { flask, alone }: ReleaseOptions): Record<string, string> {
+function treeOf(slug: string, word: string, options: ReleaseOptions): Record<string, string> {
+  const { flask, alone, requirements } = options;
   const module = `${slug.replaceAll("-", "_")}_api`;
   return {
     "nginx/root/index.html": `${word}\n`,
@@ -94,6 +97,7 @@ function treeOf(slug: string, word: string, { flask, alone }: ReleaseOptions): R
     [`api/${module}/app.py`]: flask === undefined ? plainApplication(word) : flaskApplication(word),
     "api/pyproject.toml": projectFile(module),
     ...(flask === undefined ? {} : { "api/requirements.txt": `--find-links ./wheels\n${flaskRequirements()}` }),
+    ...(requirements === undefined ? {} : { "api/requirements.txt": `# ${requirements}\n` }),
     ...(alone ? { "api/gunicorn.conf.py": "# Nothing differs.\n" } : {}),
   };
 }

@@ -15,7 +15,10 @@ import type { Bench, Group } from "../group.ts";
 import { type Note, ratios } from "../measure.ts";
 import { benchProject, dropletAddress, succeed } from "../project.ts";
 
-/** One changed line of the site `hello`, from the laptop to visitors: chillbox beside Ansible and Capistrano, on one server; then `up`. */
+/**
+ * One changed line of the site `hello`, from the laptop to visitors: chillbox beside Ansible and Capistrano, on one server; then back again by
+ * a rollback, and by `up`.
+ */
 export const deployGroup: Group = {
   name: "deploy",
   what: "a small change of a site, laptop to served, beside Ansible and Capistrano (count: rounds, default 5)",
@@ -32,7 +35,7 @@ interface Way {
   readonly name: string;
   /** Where its page is. */
   readonly port: number;
-  readonly deploy: (version: string) => Promise<void>;
+  readonly deploy: (version: string) => Promise<unknown>;
 }
 
 interface Took {
@@ -72,6 +75,13 @@ export async function compare(bench: Bench, copy: ProjectCopy, rounds: number): 
     "1.0",
     (way, version) => time(way, address, setVersion(copy, version)),
   );
+  const back = {
+    name: "chillbox: `npx chillbox rollback`",
+    port: 80,
+    deploy: () => succeed(copy, ["rollback", "hello"]),
+  };
+  const forth = { ...deploy, deploy: () => once(copy) };
+  const [there, backAgain] = await goThereAndBack(copy, address, forth, back, rounds);
   const up = { name: "chillbox: `npm run up`", port: 80, deploy: () => watch(copy, ["up"], upEnds, parts) };
   const cold = { ...deploy, name: "chillbox: the first `npx chillbox deploy` after an `up`", deploy: () => once(copy) };
   const [byUp = [], first = []] = await takeTurns([up, cold], rounds, "1.1", (way, version) =>
@@ -85,6 +95,11 @@ export async function compare(bench: Bench, copy: ProjectCopy, rounds: number): 
   const beside = (others: readonly Took[]) => ratios(served(others), served(own));
   note({ name: "until served: Ansible / deploy", unit: "x", values: beside(byAnsible), limit: 10, goal: "least" });
   note({ name: "until served: Capistrano / deploy", unit: "x", values: beside(byCapistrano), limit: 2, goal: "least" });
+  noteTook(note, back, backAgain);
+  const quick = ratios(served(backAgain), served(there));
+  note({ name: "until served: rollback / the deploy before it", unit: "x", values: quick, limit: 0.3 });
+  const whole = ratios(served(backAgain), served(byUp));
+  note({ name: "until served: rollback / `npm run up`", unit: "x", values: whole, limit: 0.3 });
   noteTook(note, up, byUp);
   for (const [name, values] of parts) if (name.startsWith("`up`")) note({ name, unit: "s", values });
   noteTook(note, cold, first);
@@ -103,6 +118,24 @@ async function takeTurns(
   const took = ways.map(() => [] as Took[]);
   for (let round = 1; round <= rounds; round += 1) {
     for (const [index, way] of ways.entries()) took[index]?.push(await run(way, `${series}.${round}-${index}`));
+  }
+  return took;
+}
+
+/** A new version, and back to the one that was there; round by round. */
+async function goThereAndBack(
+  copy: ProjectCopy,
+  address: string,
+  deploy: Way,
+  back: Way,
+  rounds: number,
+): Promise<[there: Took[], back: Took[]]> {
+  const before = copy.read("sites/hello/VERSION").trim();
+  await deploy.deploy(before);
+  const took: [Took[], Took[]] = [[], []];
+  for (let round = 1; round <= rounds; round += 1) {
+    took[0].push(await time(deploy, address, setVersion(copy, `1.0.${round}-back`)));
+    took[1].push(await time(back, address, before));
   }
   return took;
 }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { TestServer } from "../../tests/server-scripts/server.ts";
 import type { Bench, Group } from "../group.ts";
 import { ratios, show } from "../measure.ts";
-import { benchServer, release, type Switched, siteCommand } from "../server-site.ts";
+import { benchServer, type ReleaseOptions, release, type Switched, siteCommand } from "../server-site.ts";
 import type { Visits } from "../visitors.ts";
 
 /** Switches of a site on a real server while it is visited all the time, and what going back costs beside a deploy. */
@@ -31,7 +31,7 @@ type Manifest = Awaited<ReturnType<typeof release>>;
 async function measureSwitches(bench: Bench): Promise<void> {
   const switches = bench.count ?? 50;
   const server = await benchServer(bench);
-  const make = (word: string) => release(server, slug, port, word);
+  const make = (word: string, options?: ReleaseOptions) => release(server, slug, port, word, options);
   await siteCommand(server, "install", await make("first"));
   await measureRollback(bench, server, make);
 
@@ -54,21 +54,38 @@ async function measureSwitches(bench: Bench): Promise<void> {
   report(bench, switches, await visitors.end());
 }
 
-/** A new release with other code, and back: what the server says that each took, without visitors. */
-async function measureRollback({ note }: Bench, server: TestServer, make: (word: string) => Promise<Manifest>) {
+/**
+ * A new release with another line of code, and back; then one with other requirements, and back: what the server says that each took,
+ * without visitors.
+ */
+async function measureRollback(
+  { note }: Bench,
+  server: TestServer,
+  make: (word: string, options?: ReleaseOptions) => Promise<Manifest>,
+) {
   const deploys: Switched[] = [];
+  const built: Switched[] = [];
   const rollbacks: Switched[] = [];
+  const rollbacksOfBuilt: Switched[] = [];
   for (let round = 0; round < newReleases; round += 1) {
     deploys.push(await siteCommand(server, "install", await make(`new-${round}`)));
     rollbacks.push(await siteCommand(server, "rollback", { slug }));
+    built.push(await siteCommand(server, "install", await make(`built-${round}`, { requirements: `round ${round}` })));
+    rollbacksOfBuilt.push(await siteCommand(server, "rollback", { slug }));
   }
   const all = (ones: readonly Switched[]) => ones.map(({ milliseconds }) => milliseconds);
   const served = (ones: readonly Switched[]) => ones.map(({ switchMilliseconds }) => switchMilliseconds);
-  note({ name: "deploy of a changed service, on the server", unit: "ms", values: all(deploys) });
+  note({ name: "deploy of a changed line, on the server", unit: "ms", values: all(deploys) });
   note({ name: "- until visitors got it", unit: "ms", values: served(deploys) });
-  note({ name: "rollback, on the server", unit: "ms", values: all(rollbacks), limit: 500 });
-  note({ name: "- until visitors got it", unit: "ms", values: served(rollbacks) });
-  note({ name: "rollback / deploy", unit: "x", values: ratios(all(rollbacks), all(deploys)), limit: 0.3 });
+  note({ name: "deploy of changed requirements, on the server", unit: "ms", values: all(built) });
+  note({ name: "- until visitors got it", unit: "ms", values: served(built) });
+  const back = [...rollbacks, ...rollbacksOfBuilt];
+  note({ name: "rollback, on the server", unit: "ms", values: all(back), limit: 500 });
+  note({ name: "- until visitors got it", unit: "ms", values: served(back) });
+  const beside = (deployed: readonly Switched[], undone: readonly Switched[]) => ratios(all(undone), all(deployed));
+  note({ name: "rollback / deploy of a changed line", unit: "x", values: beside(deploys, rollbacks), limit: 0.3 });
+  const ofBuilt = beside(built, rollbacksOfBuilt);
+  note({ name: "rollback / deploy of changed requirements", unit: "x", values: ofBuilt, limit: 0.3 });
 }
 
 /** One switch of four is a rollback to the release before; the others install a release that the server still has. */
