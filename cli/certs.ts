@@ -1,11 +1,11 @@
 import { Resolver } from "node:dns/promises";
 import { join } from "node:path";
-import type { Client } from "ssh2";
 import { accountKey } from "../lib/certs/account-key.ts";
 import { addText, type DnsApi, removeText, type TextRecord, untilPublished, zoneOf } from "../lib/certs/dns-records.ts";
 import { type CertificateRequest, type Failure, nextFailure, reasonToOrder, renewalId } from "../lib/certs/due.ts";
 import type { Authority, Challenge } from "../lib/certs/order.ts";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
+import type { SshConnection } from "../lib/open-ssh.ts";
 import { UserError } from "../lib/user-error.ts";
 import { acmeDirectory, acmeName } from "../local-cloud/acme/names.ts";
 import { readIfThere, writeIfChanged } from "../toolchain/files.ts";
@@ -83,10 +83,10 @@ export async function renewOnLaptop(
 class Renewal {
   readonly #settings: LocalCloudSettings;
   readonly #stack: string;
-  readonly #client: Client;
+  readonly #client: SshConnection;
   #api: DnsApi | undefined;
 
-  constructor(settings: LocalCloudSettings, stack: string, client: Client) {
+  constructor(settings: LocalCloudSettings, stack: string, client: SshConnection) {
     this.#settings = settings;
     this.#stack = stack;
     this.#client = client;
