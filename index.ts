@@ -148,7 +148,9 @@ new Project(
 /** The address that sites are reached at. */
 export const ipAddress = pulumi.secret(reservedIp.ipAddress);
 /** Where each site is. */
-export const urls = pulumi.secret(sites.map(({ site }) => `http://${site.serverName}`));
+export const urls = pulumi.secret(
+  sites.map(({ site }) => `${settings.tls.enabled ? "https" : "http"}://${site.serverName}`),
+);
 /** How the admin user reaches the server by ssh. */
 export const connection = pulumi.secret(server.connection);
 /** The server's key for secrets: what opens them after a restart (`npx chillbox unlock`), and what other tools encrypt to. */

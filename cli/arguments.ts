@@ -12,9 +12,9 @@ export function slugArgument(): Argument {
   return new Argument("<slug>", "the site").argParser(readSlug);
 }
 
-/** One or more slugs, each once. */
-export function slugsArgument(): Argument {
-  return new Argument("<slugs...>", "the sites").argParser((text: string, before: string[] = []) => [
+/** Slugs, each once. */
+export function slugsArgument(name = "<slugs...>", description = "the sites"): Argument {
+  return new Argument(name, description).argParser((text: string, before: string[] = []) => [
     ...new Set([...before, readSlug(text)]),
   ]);
 }

@@ -21,10 +21,10 @@ interface ProjectFile {
 /**
  * Checks what the program would refuse on this machine, before anything is started or changed: the configuration, the site files, and
  * that each site's release can be built. Needs no Pulumi engine.
- * @returns the sites
+ * @returns the sites, and whether they get certificates
  * @throws UserError with everything that is wrong
  */
-export async function checkProject(settings: LocalCloudSettings): Promise<SiteFile[]> {
+export async function checkProject(settings: LocalCloudSettings): Promise<{ sites: SiteFile[]; tls: boolean }> {
   const project = parse((await readIfThere(join(settings.repository, "Pulumi.yaml"))) ?? "") as ProjectFile;
   const { secrets = {} } = await readConfig(stackConfigFile(settings));
   const config = await configOf(project, settings);
@@ -57,7 +57,7 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
   const found = sites.map(({ site }) => site);
   siteSecrets(found, read.secrets);
   for (const line of unsetSecrets(found, read.secrets)) say(`warning: ${line}`);
-  return found;
+  return { sites: found, tls: tls.enabled };
 }
 
 /** The configuration as the program will see it; secrets, which only Pulumi can read, are a word that stands for them. */

@@ -62,6 +62,10 @@ export interface CertificateStatus {
   readonly slug: string;
   /** What it should be for. */
   readonly names: readonly string[];
+  /** Whether it is ordered by `npx chillbox certs`, because it has a wildcard. Older servers tell nothing. */
+  readonly byLaptop?: boolean;
+  /** Times are UTC, ISO 8601. */
+  readonly certificate?: { readonly issued: string; readonly expires: string } | null;
   /** Names that cannot be had at the moment. */
   readonly failing: readonly {
     readonly name: string;
@@ -101,8 +105,11 @@ export interface Status {
   readonly certificates?: readonly CertificateStatus[];
 }
 
-/** Days before its end at which a certificate needs a person: by then it was renewed, if that works. */
-const EXPIRES_SOON = 14;
+/** Part of its life that is left when a certificate needs a person: the server renews at a third, and a person has to at that time. */
+const LEFT_TO_SERVER = 1 / 6;
+const LEFT_TO_PERSON = 1 / 3;
+/** What is taken for its life where a server does not tell: of its days, a certificate's that is there today. */
+const USUAL_LIFE = 90 * 86_400_000;
 /** In percent of the disk: server-scripts/chillbox-disk measures sites when less is left. */
 const NEARLY_FULL = 13;
 
@@ -132,9 +139,12 @@ export function renderStatus({ server, sites, certificates }: Status, now: numbe
       : [];
   const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
   const unnamed = (certificates ?? []).flatMap(failingNames);
-  const notes = [...full, ...locked, ...sites.flatMap((site) => notesOf(site, now)), ...unnamed].map(
-    (note) => `${note}\n`,
-  );
+  const notes = [
+    ...full,
+    ...locked,
+    ...sites.flatMap((site) => notesOf(site, now, certificates ?? [])),
+    ...unnamed,
+  ].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -157,7 +167,7 @@ function siteRow(site: SiteStatus): string[] {
 }
 
 /** What needs a person: pins, certificates near their end, and services that are not up, with the reason. */
-function notesOf(site: SiteStatus, now: number): string[] {
+function notesOf(site: SiteStatus, now: number, certificates: readonly CertificateStatus[]): string[] {
   const { pin } = site;
   const pinned = pin
     ? [
@@ -170,7 +180,7 @@ function notesOf(site: SiteStatus, now: number): string[] {
       (service) =>
         `${site.slug} ${shownName(service)} ${stateOf(service)}${hasReason(service) ? "" : lastWords(service)}`,
     );
-  return [...pinned, ...overDiskNotes(site), ...certificateNotes(site, now), ...failing];
+  return [...pinned, ...overDiskNotes(site), ...certificateNotes(site, now, certificates), ...failing];
 }
 
 function overDiskNotes({ slug, overDisk }: SiteStatus): string[] {
@@ -198,13 +208,22 @@ function lastWords({ lastLine }: ServiceStatus): string {
   return lastLine ? `; it said last: ${lastLine}` : "";
 }
 
-function certificateNotes({ slug, certificate }: SiteStatus, now: number): string[] {
-  if (!certificate) return [];
+function certificateNotes(
+  { slug, certificate }: SiteStatus,
+  now: number,
+  certificates: readonly CertificateStatus[],
+): string[] {
+  const more = certificates.find((each) => each.slug === slug);
+  const way = more?.byLaptop ? " It has a wildcard: npx chillbox certs orders the next one." : "";
+  if (!certificate) return more?.byLaptop ? [`${slug} has no certificate.${way.replace("the next one", "it")}`] : [];
   const { file, expires } = certificate;
   if (expires === null) return [`${slug}'s certificate ${file} cannot be read.`];
-  const days = Math.floor((Date.parse(expires) - now) / 86_400_000);
-  if (days < 0) return [`${slug}'s certificate ended at ${time(expires)}.`];
-  return days < EXPIRES_SOON ? [`${slug}'s certificate ends in ${days} d, at ${time(expires)}.`] : [];
+  const left = Date.parse(expires) - now;
+  if (left < 0) return [`${slug}'s certificate ended at ${time(expires)}.${way}`];
+  const { issued } = more?.certificate ?? {};
+  const life = issued === undefined ? USUAL_LIFE : Date.parse(expires) - Date.parse(issued);
+  if (left > life * (more?.byLaptop ? LEFT_TO_PERSON : LEFT_TO_SERVER)) return [];
+  return [`${slug}'s certificate ends in ${duration(Math.floor(left / 1000))}, at ${time(expires)}.${way}`];
 }
 
 /** What people call it. No service of a site file has a capital letter. */

@@ -1,5 +1,6 @@
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { isWildcard } from "../lib/names.ts";
 import { UserError } from "../lib/user-error.ts";
 import { startCloud } from "../local-cloud/control.ts";
 import { checkMachine, checkRoot } from "../local-cloud/preflight.ts";
@@ -27,9 +28,12 @@ export async function bringUp(options: { yes: boolean; pulumiArguments: readonly
   checkRoot();
   checkPassphrase(settings);
   await checkBeforeChanges(settings, options.yes);
-  const sites = await checkProject(settings);
-  await aloneWithStack(settings, "npm run up", () => deploy(settings, options));
-  report(await askSites(settings, sites));
+  const { sites, tls } = await checkProject(settings);
+  await aloneWithStack(settings, "npm run up", async () => {
+    await deploy(settings, options);
+    if (tls && sites.some(({ domains }) => domains.some(isWildcard))) await orderCertificates(settings);
+  });
+  report(await askSites(settings, sites), tls);
 }
 
 /** @throws UserError for options with which Pulumi prints secrets, or writes them to files that others can read */
@@ -66,7 +70,16 @@ async function checkBeforeChanges(settings: LocalCloudSettings, yes: boolean): P
   if (!(await hasLeftovers(settings))) await checkMachine(settings);
 }
 
-function report(answers: readonly SiteAnswer[]): void {
+/** A certificate that cannot be had is no reason to call off what is deployed. */
+async function orderCertificates(settings: LocalCloudSettings): Promise<void> {
+  const { renewOnLaptop } = await import("./certs.ts");
+  await renewOnLaptop(settings, { stack, slugs: [], force: false }).catch((error: unknown) => {
+    if (!(error instanceof UserError)) throw error;
+    say(`warning: ${error.message}`);
+  });
+}
+
+function report(answers: readonly SiteAnswer[], tls: boolean): void {
   const width = Math.max(0, ...answers.map((answer) => answer.slug.length));
   const lines = answers.map(({ slug, address, status }) => {
     return `  ${slug.padEnd(width)}  ${address}${isPage(status) ? "" : `  does not answer: ${status}`}`;
@@ -78,6 +91,10 @@ function report(answers: readonly SiteAnswer[]): void {
       `${silent.map((answer) => answer.slug).join(", ")}: no page. \`npx chillbox cloud logs\` shows what the local cloud has to say.`,
     );
   }
+  // Who has a certificate sends visitors to https.
+  const plain = answers.some(({ status }) => status === 200);
+  if (tls && plain)
+    process.stdout.write("\nCertificates come in the background: `npx chillbox status` tells when https is on.\n");
   process.stdout.write(
     [
       "",

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isWildcard } from "./names.ts";
 import { UserError } from "./user-error.ts";
 
 /** Where one copy of the local DigitalOcean keeps its data and which ports, addresses and names it uses. */
@@ -81,5 +82,5 @@ export function gatewayHost(
   { ports }: LocalCloudSettings,
   { domains, serverName }: { readonly domains: readonly string[]; readonly serverName: string },
 ): string {
-  return `${domains[0] ?? serverName}.localhost:${ports.gateway}`;
+  return `${domains.find((domain) => !isWildcard(domain)) ?? serverName}.localhost:${ports.gateway}`;
 }

@@ -5,6 +5,11 @@ export const slugPattern = /^[a-z][a-z0-9-]{0,30}$/;
 /** A fully qualified domain name in lower case, without a trailing dot. */
 export const domainPattern = /^(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+$/;
 
+/** Whether a name of a `domain_list` stands for all names below another. */
+export function isWildcard(domain: string): boolean {
+  return domain.startsWith("*.");
+}
+
 const siteFileEnding = ".site.json";
 
 /**

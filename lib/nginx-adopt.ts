@@ -181,7 +181,8 @@ function named(block: readonly Directive[], name: string): Directive[] {
 /** `.NAME` is NAME and all below it, `*.NAME` all below it: those of them that the site has and names nowhere else. */
 function expandName({ text, start, end }: Word, domains: readonly string[], exact: ReadonlySet<string>): Edit[] {
   const [, star, name] = /^(\*?)\.([A-Za-z0-9.-]+)$/.exec(text) ?? [];
-  if (name === undefined) return [];
+  // A wildcard of the site's own means all that are.
+  if (name === undefined || domains.includes(text.toLowerCase())) return [];
   const meant = domains.filter((domain) => {
     return domain.endsWith(`.${name.toLowerCase()}`) || (star === "" && domain === name.toLowerCase());
   });

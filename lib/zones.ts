@@ -21,7 +21,7 @@ function zoneOf(name: string, zones: readonly string[]): string {
   const fitting = zones
     .filter((zone) => name === zone || name.endsWith(`.${zone}`))
     .sort((a, b) => b.length - a.length);
-  const zone = fitting[0] ?? getDomain(name, { allowPrivateDomains: false });
+  const zone = fitting[0] ?? getDomain(name.replace(/^\*\./, ""), { allowPrivateDomains: false });
   if (!zone)
     throw new UserError(`The domain ${name} belongs to no zone that one can own. Name its zone in "dnsZones".`);
   return zone;

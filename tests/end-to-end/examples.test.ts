@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { sha256 } from "../../lib/archive.ts";
+import { gatewayRootFile } from "../../local-cloud/acme/authority.ts";
+import { readCredentials } from "../../local-cloud/credentials.ts";
 import { layOutExamples } from "../sites/lay-out.ts";
 import { exampleChecks, exampleStack } from "./example-checks.ts";
 import { get } from "./get.ts";
@@ -50,6 +56,35 @@ describe("the example sites", async () => {
   });
 
   for (const { site, what, check } of exampleChecks) it(`${site} ${what}`, () => check(stack));
+
+  it("are served by https under a wildcard when `up` ends, and a killed order leaves nothing in DNS", async () => {
+    const { gatewayTls: port } = copy.settings.ports;
+    const any = `https://any-${Date.now()}.notes.test.localhost:${port}/`;
+    assert.match((await get(any, "GET", await readFile(gatewayRootFile(copy.settings), "utf8"))).text, /<h1>Notes/);
+
+    const order = spawn(process.execPath, ["cli/chillbox.mjs", "certs", "--force", "notes"], {
+      cwd: copy.folder,
+      env: copy.environment,
+      stdio: "ignore",
+      detached: true,
+    });
+    const ended = once(order, "exit");
+    const noted = () => existsSync(memory) && readFileSync(memory, "utf8").includes('"value"');
+    const memory = join(copy.settings.home, "certs-local.json");
+    while (!noted() && order.exitCode === null) await sleep(5);
+    process.kill(-(order.pid ?? 0), "SIGKILL");
+    await ended;
+    const outcome = await copy.chillbox(["certs", "--force", "notes"]);
+    assert.equal(outcome.exitCode, 0, outcome.output);
+    assert.match(outcome.output, /^notes +\d{4}-\d\d-\d\d +npx chillbox certs/m);
+    assert.deepEqual(JSON.parse(readFileSync(memory, "utf8")), { records: [], failures: {} });
+    const credentials = await readCredentials(copy.settings);
+    const records = await fetch(`${copy.settings.apiEndpoint}/v2/domains/notes.test/records?type=TXT`, {
+      headers: { authorization: `Bearer ${credentials?.token}` },
+    });
+    assert.deepEqual(((await records.json()) as { domain_records: unknown[] }).domain_records, []);
+    assert.match((await copy.chillbox(["certs", "nobody"])).output, /no site nobody with a wildcard/);
+  });
 
   it("start what waited as soon as it has its secrets: by key, and a file that older tools encrypted", async () => {
     const key = 'it\'s a "key" # = $HOME\nüber 2 lines ';

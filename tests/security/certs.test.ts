@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -251,6 +252,49 @@ test("certificates that live for a minute are renewed by themselves, again and a
     assert.equal(await page("https://feed.test/nginx"), "feed");
   }
 });
+
+test("a wildcard's key is made here and stays; what the laptop brings is put to use if it fits, and only then", async () => {
+  await install("wild", 8110, ["wild.test", "*.wild.test"]);
+  acme.setNames({ "any.wild.test": server.host.address });
+  const before = acme.orders;
+  assert.deepEqual((await renew("now", "wild")).issued, []);
+  assert.equal(acme.orders, before, "no server has the token for its challenge");
+  const asked = async () => JSON.parse((await server.ssh("doas chillbox-certs csr wild")).out);
+  const { names, csr, directory, certificate } = await asked();
+  assert.deepEqual([names, directory, certificate], [["*.wild.test", "wild.test"], "https://acme.test/dir", null]);
+  const put = (chain: string) => server.ssh("doas chillbox-certs put wild", chain);
+  const older = selfSigned(csr, ["wild.test", "*.wild.test"]);
+  assert.match((await put(selfSigned(csr, ["wild.test"]))).errors, /the certificate is not for \*\.wild\.test/);
+  assert.match((await put("nothing")).errors, /this is no certificate/);
+  const said = await put(older);
+  assert.equal(said.code, 0, said.errors);
+  const until = JSON.parse(said.out).until as string;
+  assert.ok(Date.parse(until) > Date.now());
+  assert.match((await visit("https://any.wild.test/", "--insecure")).out, /wild/);
+  assert.match((await put(older)).errors, /nothing was ordered for wild/);
+
+  const next = await asked();
+  assert.notEqual(next.csr, csr, "each certificate has a key of its own");
+  assert.equal(next.certificate.expires, until);
+  assert.match(
+    (await put(older)).errors,
+    /keeps the certificate that it has: the CA has sent a certificate for another key/,
+  );
+  assert.match((await visit("https://any.wild.test/", "--insecure")).out, /wild/);
+  assert.match((await server.ssh("doas chillbox-certs csr shop")).errors, /shop has no wildcard/);
+});
+
+/** A certificate for the key of a request, PEM, by an authority that nobody knows. */
+function selfSigned(csr: string, names: readonly string[]): string {
+  const at = (name: string) => join(folder, name);
+  writeFileSync(at("wild.csr"), csr);
+  writeFileSync(at("wild.ext"), `subjectAltName=${names.map((name) => `DNS:${name}`).join(",")}\n`);
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", at("ca.key")];
+  execFileSync("openssl", ["req", "-x509", ...key, "-subj", "/CN=test", "-out", at("ca.pem")], { stdio: "ignore" });
+  const signer = ["-CA", at("ca.pem"), "-CAkey", at("ca.key"), "-CAcreateserial", "-days", "30"];
+  const words = ["x509", "-req", "-in", at("wild.csr"), ...signer, "-extfile", at("wild.ext")];
+  return execFileSync("openssl", words, { stdio: ["ignore", "pipe", "ignore"] }).toString();
+}
 
 test("a site that is removed and comes back has its certificate at once; a purge takes it", {
   timeout: 60_000,

@@ -8,7 +8,7 @@ prepare() {
   cat >"$manifest" <<'JSON'
 {"format": 2, "server": "7", "slug": "my-site", "version": "1.0.0", "release": "1.0.0+0123456789ab",
  "artifact": {"bucket": "artifacts", "key": "sites/my-site/a.tar.gz", "sha256": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "size": 10},
- "serverName": "my.test", "domains": ["my.test", "www.my.test"], "nginx": "server { proxy_cache var_cache_nginx; set $x ${host}y; }\n",
+ "serverName": "my.test", "domains": ["my.test", "www.my.test", "*.my.test"], "nginx": "server { proxy_cache var_cache_nginx; set $x ${host}y; }\n",
  "services": [{"name": "api", "lang": "python", "handler": "api", "host": "127.0.0.1", "port": 8001, "workers": 2, "workerClass": "sync",
    "niceness": 5, "maxRequests": 10, "logLevel": "info", "health": {"path": "/up"}, "environment": {"A": "it's\n$x `y`", "PORT": "8001", "EMPTY": ""}}],
  "by": "me", "reason": "test"}
@@ -43,6 +43,8 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
 .serverName = "a b"|serverName
 .domains = "x"|domains is not a list
 .domains[1] = "x;y"|domains\[1\]
+.domains[1] = "*x.test"|domains\[1\]
+.domains[1] = "*.*.test"|domains\[1\]
 .artifact = null|artifact is not an object
 .artifact.key = "a/../b"|artifact.key has ..
 .artifact.sha256 = "x"|artifact.sha256

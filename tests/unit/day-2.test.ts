@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { ask, type Connection, connect, run } from "../../cli/connection.ts";
-import { duration, renderDeploys, renderStatus, type ServiceStatus, type Status, stateOf } from "../../cli/status.ts";
+import {
+  type CertificateStatus,
+  duration,
+  renderDeploys,
+  renderStatus,
+  type ServiceStatus,
+  type Status,
+  stateOf,
+} from "../../cli/status.ts";
 import { plainText, renderTable } from "../../cli/table.ts";
 import { UserError } from "../../lib/user-error.ts";
 import { newKey, startSshServer } from "./stand-ins/ssh-server.ts";
@@ -135,19 +143,30 @@ describe("status and log for a person", () => {
     assert.equal(stateOf({ ...down, locked: true }), "locked: npx chillbox unlock");
   });
 
-  it("tells of certificates that cannot be read, have ended, or end within two weeks, and of no others", () => {
+  it("tells of certificates that cannot be read, have ended, or end soon for the time that they live, and of no others", () => {
     const now = Date.parse("2026-01-02T00:00:00Z");
-    const notes = (expires: string | null) => {
+    const notes = (expires: string | null, more: Partial<CertificateStatus> = {}) => {
       const [site] = status.sites;
       assert.ok(site);
       const certificate = { file: "/etc/hello.pem", expires };
       const sites = [{ ...site, pin: null, services: [], certificate }];
-      return renderStatus({ ...status, sites }, now).split("\n\n")[2] ?? "";
+      const certificates = [{ slug: site.slug, names: [], failing: [], ...more }];
+      return renderStatus({ ...status, sites, certificates }, now).split("\n\n")[2] ?? "";
     };
     assert.match(notes(null), /^hello's certificate \/etc\/hello\.pem cannot be read\.$/m);
     assert.match(notes("2026-01-01T00:00:00Z"), /^hello's certificate ended at 2026-01-01 00:00:00\.$/m);
     assert.match(notes("2026-01-15T23:59:00Z"), /ends in 13 d/);
-    assert.equal(notes("2026-01-16T00:00:00Z"), "");
+    assert.equal(notes("2026-01-18T00:00:00Z"), "");
+    // Of six days the server renews with two left.
+    const short = (expires: string) => ({ certificate: { issued: "2025-12-28T00:00:00Z", expires } });
+    assert.equal(notes("2026-01-03T12:00:00Z", short("2026-01-03T12:00:00Z")), "");
+    assert.match(notes("2026-01-02T23:00:00Z", short("2026-01-02T23:00:00Z")), /ends in 23 h/);
+    const byLaptop = {
+      byLaptop: true,
+      certificate: { issued: "2025-11-01T00:00:00Z", expires: "2026-01-30T00:00:00Z" },
+    };
+    assert.match(notes("2026-01-30T00:00:00Z", byLaptop), /ends in 28 d, .*npx chillbox certs orders the next one/);
+    assert.equal(notes("2026-01-30T00:00:00Z", { ...byLaptop, byLaptop: false }), "");
   });
 
   it("shows deploys, the oldest first", () => {

@@ -140,3 +140,9 @@ test("two sites with the same template get names of their own", () => {
   assert.deepEqual(names("a"), ["$a_x", "a_api", "a_z"]);
   assert.deepEqual(names("a-b"), ["$a__b_x", "a-b_api", "a-b_z"]);
 });
+
+test("leaves a wildcard that the site has itself", () => {
+  const domains = ["shop.test", "www.shop.test", "*.shop.test"];
+  const text = "server { listen 80; server_name shop.test *.shop.test; }";
+  assert.equal(adoptNginx(text, { slug: "shop", domains }), text);
+});

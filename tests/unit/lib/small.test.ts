@@ -112,10 +112,14 @@ test("the wheels' folder follows from the list of wheels", async () => {
 
 test("names are sorted into zones", () => {
   const zones = groupByZone(
-    ["www.a.test", "a.test", "x.y.b.co.uk", "deep.own.c.test", "a.test"],
+    ["www.a.test", "a.test", "x.y.b.co.uk", "deep.own.c.test", "a.test", "*.a.test"],
     ["own.c.test", "c.test"],
   );
-  assert.deepEqual(Object.fromEntries(zones), { "a.test": ["@", "www"], "own.c.test": ["deep"], "b.co.uk": ["x.y"] });
+  assert.deepEqual(Object.fromEntries(zones), {
+    "a.test": ["*", "@", "www"],
+    "own.c.test": ["deep"],
+    "b.co.uk": ["x.y"],
+  });
   assert.throws(() => groupByZone(["co.uk"], []), { name: "UserError", message: /belongs to no zone/ });
 });
 
