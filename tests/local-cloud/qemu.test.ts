@@ -37,6 +37,11 @@ test("it has the image's kernel, not this machine's", async () => {
   const kernel = await cloud.output(id, "uname -r");
   assert.notEqual(kernel, release());
   assert.equal(await cloud.output(id, "ls /lib/modules"), kernel);
+  assert.match(
+    await cloud.output(id, "cat /proc/mounts"),
+    /^\/dev\/vda \/ ext4 rw/m,
+    "the processor is not one that the kernel can live with",
+  );
 });
 
 test("its addresses are those that droplets in namespaces get", async () => {
