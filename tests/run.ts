@@ -26,7 +26,7 @@ const layers: readonly Layer[] = [
     atOnce: 2,
   }),
   folderLayer({ name: "components", needs: ["wheels"], minutes: 5, atOnce: 2 }),
-  folderLayer({ name: "local-cloud", needs: toTest, minutes: 20 }),
+  folderLayer({ name: "local-cloud", needs: toTest, minutes: 30 }),
   folderLayer({ name: "image", needs: toTest, minutes: 15 }),
   folderLayer({ name: "server-scripts", needs: toTest, minutes: 30 }),
   folderLayer({ name: "security", needs: toTest, minutes: 30 }),
