@@ -16,6 +16,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { create } from "tar";
 import { hashFile } from "../lib/archive.ts";
+import { localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { knownHost, ownOptions, saysOtherHostKey, sshWords } from "../lib/open-ssh.ts";
 import { OtherHostKey } from "../lib/other-host-key.ts";
 import type { ServerPython } from "../lib/pip.ts";
@@ -49,7 +50,9 @@ interface ConfigureFiles {
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
-const BOOT_LIMIT_MS = 90_000;
+/** A virtual machine of the local cloud may be emulated in software. */
+const isSlow = localCloudSettings().dropletDriver === "qemu";
+const BOOT_LIMIT_MS = isSlow ? 900_000 : 90_000;
 /** The task that no connection comes to when the firewall's new rules lock us out. */
 const CONFIRMATION = "Confirm the firewall over a new connection";
 const LOCKED_OUT =
@@ -123,7 +126,7 @@ function sshOptions(folder: string, host: string): string[] {
   return sshWords({
     ...ownOptions({ key: join(folder, "key"), knownHosts: join(folder, `known_hosts.${host}`) }),
     HostKeyAlgorithms: "ssh-ed25519",
-    ConnectTimeout: "10",
+    ConnectTimeout: isSlow ? "60" : "10",
     ControlMaster: "auto",
     ControlPersist: "60",
     ControlPath: join(folder, `ssh.${host}`),

@@ -11,6 +11,9 @@ import { shell } from "./layers/shell.ts";
 import { soak } from "./layers/soak.ts";
 import { types } from "./layers/types.ts";
 
+/** Droplets of qemu may be emulated in software. */
+const endToEndMinutes = localCloudSettings().dropletDriver === "qemu" ? 600 : 30;
+
 /** All layers, the quick ones first. */
 const layers: readonly Layer[] = [
   lint,
@@ -23,11 +26,11 @@ const layers: readonly Layer[] = [
     atOnce: 2,
   }),
   folderLayer({ name: "components", needs: ["wheels"], minutes: 5, atOnce: 2 }),
-  folderLayer({ name: "local-cloud", needs: toTest, minutes: 20 }),
+  folderLayer({ name: "local-cloud", needs: toTest, minutes: 30 }),
   folderLayer({ name: "image", needs: toTest, minutes: 15 }),
   folderLayer({ name: "server-scripts", needs: toTest, minutes: 30 }),
   folderLayer({ name: "security", needs: toTest, minutes: 30 }),
-  folderLayer({ name: "end-to-end", needs: toTest, minutes: 30 }),
+  folderLayer({ name: "end-to-end", needs: toTest, minutes: endToEndMinutes }),
 ];
 
 /** Layers that run only by their name. */

@@ -13,11 +13,12 @@ export interface Accelerator {
 const kvm: Accelerator = { name: "kvm", options: ["-accel", "kvm", "-cpu", "host"] };
 /**
  * Where the processor says that it is good at copying bytes (`erms`, `fsrm`) the kernel clears and copies whole pages so, and emulation
- * goes byte by byte: with them a boot takes twice as long.
+ * goes byte by byte: with them a boot takes twice as long. With `la57` the kernel, which uses four levels of page tables all the same,
+ * takes its own memory for unreadable where it looks twice: /proc/mounts then has an x for each letter of a path.
  */
 const tcg: Accelerator = {
   name: "tcg",
-  options: ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,erms=off,fsrm=off,svm=off"],
+  options: ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,erms=off,fsrm=off,la57=off,svm=off"],
 };
 
 /** mov dx, 0xf4; mov al, 0x10; out dx, al; hlt: tells qemu's device of that port to end qemu with exit code 0x10 * 2 + 1. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { get, secureAddress, ask as send } from "./get.ts";
-import type { ProjectCopy } from "./project-copy.ts";
+import { type ProjectCopy, patience } from "./project-copy.ts";
 
 /** What is asked of the example sites once they are deployed. */
 export interface ExampleCheck {
@@ -280,7 +280,7 @@ function sum(counts: Readonly<Record<string, number>>): number {
 
 /** Asks again and again until there is an answer. */
 async function until<T>(look: () => Promise<T | null | undefined>, seconds = 30): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; ; await sleep(250)) {
+  for (const end = Date.now() + seconds * patience * 1000; ; await sleep(250)) {
     const found = await look();
     if (found !== null && found !== undefined) return found;
     if (Date.now() > end) throw new Error(`nothing came within ${seconds} s`);

@@ -12,7 +12,7 @@ import { openInBrowser } from "./browser.ts";
 import { get } from "./get.ts";
 import { listAccount } from "./list-account.ts";
 import { folderDigest, machineState } from "./machine.ts";
-import { ProjectCopy, repository } from "./project-copy.ts";
+import { ProjectCopy, patience, repository } from "./project-copy.ts";
 
 /** The main job from beginning to end, on a copy of the project: each step finds what the one before it left. */
 describe("from a clone to a page and back", async () => {
@@ -432,7 +432,7 @@ function unpacked(path: string): string {
 }
 
 async function answersWithin(address: string, milliseconds: number): Promise<void> {
-  const end = Date.now() + milliseconds;
+  const end = Date.now() + milliseconds * patience;
   while (Date.now() < end) {
     const answer = await get(address).catch(() => undefined);
     if (answer?.status === 200) return;

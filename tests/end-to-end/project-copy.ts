@@ -10,6 +10,9 @@ import { ownCopy } from "../local-cloud/own-copy.ts";
 /** The clone that is tested. */
 export const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
+/** How many times as long everything may take: a virtual machine may be emulated in software. */
+export const patience = localCloudSettings().dropletDriver === "qemu" ? 20 : 1;
+
 /** What a finished command printed. */
 export interface Outcome {
   readonly exitCode: number;
@@ -63,7 +66,7 @@ export class ProjectCopy {
       all: true,
       reject: false,
       stdin: "ignore",
-      timeout: 900_000,
+      timeout: 900_000 * patience,
     });
     return { exitCode: result.exitCode ?? 1, output: result.all ?? "" };
   }

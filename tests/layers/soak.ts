@@ -4,9 +4,10 @@ import { toTest } from "../../toolchain/tools/index.ts";
 import { type Counts, type Layer, sum } from "./layer.ts";
 import { runNodeTests } from "./node-tests.ts";
 
-/** Tests that `npm test` runs with a few samples, by what asks for all of them. */
+/** Tests that `npm test` runs with a few samples, by what asks for all of them; those in tests/soak/ run here alone. */
 const longVersions = [
   { file: "tests/server-scripts/kills.test.ts", environment: { CHILLBOX_KILLS: "200" } },
+  { file: "tests/soak/power-cuts.test.ts", environment: { CHILLBOX_POWER_CUTS: "30" } },
   { file: "tests/security/fuzz.test.ts", environment: { CHILLBOX_FUZZ: "10000" } },
   { file: "tests/security/certs.test.ts", environment: { CHILLBOX_RENEWALS: "50" } },
   { file: "tests/security/envelope.test.ts", environment: { CHILLBOX_MUTANTS: "1000000" } },

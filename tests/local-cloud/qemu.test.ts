@@ -12,6 +12,7 @@ import { checkQemu } from "../../local-cloud/preflight.ts";
 import { readProcess } from "../../local-cloud/process.ts";
 import { leftOnMachine } from "./left-on-machine.ts";
 import { eventually, RunningCloud } from "./running-cloud.ts";
+import { sysctlFiles, wantedSysctls } from "./wanted-sysctls.ts";
 
 /** One droplet as a machine of its own; the tests build on each other. Emulated, a boot takes a minute, and ten on a busy machine. */
 const patience = 900;
@@ -37,6 +38,11 @@ test("it has the image's kernel, not this machine's", async () => {
   const kernel = await cloud.output(id, "uname -r");
   assert.notEqual(kernel, release());
   assert.equal(await cloud.output(id, "ls /lib/modules"), kernel);
+  assert.match(
+    await cloud.output(id, "cat /proc/mounts"),
+    /^\/dev\/vda \/ ext4 rw/m,
+    "the processor is not one that the kernel can live with",
+  );
 });
 
 test("its addresses are those that droplets in namespaces get", async () => {
@@ -76,7 +82,32 @@ test("its clock can be set, and this machine's stays", async () => {
   assert.ok(Math.abs(drift() - before) < 60_000);
 });
 
+test("the image's own chrony sets it right, in one step where it is far off", async () => {
+  // A time server on the droplet itself, for there is no other; it knows the time from the clock that nobody sets.
+  const program = `import socket, struct, time
+offset = ${Date.now() / 1000 + 2_208_988_800} - time.monotonic()
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 123))
+while True:
+    data, client = server.recvfrom(1024)
+    now = int((time.monotonic() + offset) * 2**32)
+    server.sendto(struct.pack("!BBbbII4sQ8sQQ", 0x24, 1, 6, -20, 0, 0, b"TEST", now, data[40:48], now, now), client)
+`;
+  await cloud.output(id, `cat > /run/time.py <<'END'\n${program}END`);
+  await cloud.output(id, "rc-service -q chronyd stop; sed -i 's/^127.0.0.1.*/& pool.ntp.org/' /etc/hosts");
+  await cloud.output(id, "python3 /run/time.py > /run/time.log 2>&1 < /dev/null & rc-service -q chronyd start");
+  const isRight = async () => {
+    const seconds = Number(await cloud.output(id, "date +%s"));
+    return Math.abs(seconds - Date.now() / 1000) < 300;
+  };
+  await eventually("the clock is right", isRight, patience);
+  assert.doesNotMatch(await cloud.output(id, "ps -o args | grep '[c]hronyd'"), / -x/);
+});
+
 test("it ends with a local cloud that is killed, comes back with the next, and what was flushed is still there", async () => {
+  for (const { name, text } of sysctlFiles()) {
+    await cloud.output(id, `cat > /etc/sysctl.d/${name} <<'END'\n${text}END`);
+  }
   // The file system writes what it has by itself every five seconds: so much later, `lost` would be found.
   await cloud.output(id, "echo kept > /root/kept; sync; echo lost > /root/lost");
   process.kill((await readProcess(cloud.settings))?.pid ?? 0, "SIGKILL");
@@ -85,6 +116,20 @@ test("it ends with a local cloud that is killed, comes back with the next, and w
   await cloud.waitForSsh(id, patience);
   assert.equal(await cloud.output(id, "cat /root/kept"), "kept");
   assert.equal((await cloud.ssh(id, "cat /root/lost")).code, 1, "a cache in this machine outlived the power cut");
+});
+
+test("its kernel takes each of the server's settings, at boot", async () => {
+  const wanted = wantedSysctls();
+  assert.ok(wanted.some(([path]) => path === "/proc/sys/kernel/kptr_restrict"));
+  const values = await cloud.output(id, wanted.map(([path]) => `cat ${path} 2> /dev/null || echo none`).join("; "));
+  const got = values.split("\n").map((value, index) => [wanted[index]?.[0] ?? "", value]);
+  // Alpine's kernel for virtual machines has no userfaultfd to be limited.
+  assert.deepEqual(got.filter(([, value]) => value === "none").flat(), [
+    "/proc/sys/vm/unprivileged_userfaultfd",
+    "none",
+  ]);
+  const isThere = ([path = ""]: readonly string[]) => !path.endsWith("/unprivileged_userfaultfd");
+  assert.deepEqual(got.filter(isThere), wanted.filter(isThere));
 });
 
 test("shutdown by the API presses its power button, and leaves nothing of it running", async () => {

@@ -38,6 +38,8 @@ export interface Said {
 export class TestServer {
   readonly host: TestHost;
   readonly files: string;
+  /** How long ssh waits for a connection. */
+  connectSeconds = 5;
   #children: ChildProcess[] = [];
   #hostKey = "";
   #python: ServerPython = { python: "", platforms: [] };
@@ -154,7 +156,7 @@ export class TestServer {
       `UserKnownHostsFile=${this.host.path("hosts")}`,
       "BatchMode=yes",
       "LogLevel=ERROR",
-      "ConnectTimeout=5",
+      `ConnectTimeout=${this.connectSeconds}`,
     ];
     const words = ["-F", "none", "-i", this.host.path("key"), ...options.flatMap((option) => ["-o", option])];
     return this.run(["ssh", ...words, `chillbox@${this.host.address}`, command], input);
