@@ -71,6 +71,7 @@ async function makeServer() {
       sshAllowedAddresses: ["198.51.100.0/24"],
       outbound: [],
       limits: { memoryMiB: 0, processes: 0 },
+      updates: { automatic: true, window: "03:00-05:00", reboot: true },
       protect: true,
     },
     recording,
@@ -298,6 +299,7 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
       },
       firewall: { sshAllowedAddresses: ["198.51.100.0/24"], outbound: [] },
       limits: { memoryMiB: 0, processes: 0 },
+      updates: { automatic: true, window: "03:00-05:00", reboot: true },
     },
   });
   const { server } = made;
