@@ -92,7 +92,7 @@ export interface UpdateStatus {
   readonly last: { readonly when: string; readonly problem: string | null } | null;
   /** The newest last. */
   readonly log: readonly (PackageChange & { readonly when: string })[];
-  /** What stays, because a site (or `_nginx`) does not start with it. */
+  /** What stays, because a site does not start with it, `_nginx`, or the `_server` itself. */
   readonly held: readonly {
     readonly package: string;
     readonly from: string;
@@ -187,7 +187,7 @@ function updateNotes({ last, held, old, reboot }: UpdateStatus): string[] {
 /** Which packages stay as they are, and why, a line each. */
 export function heldNotes(held: UpdateStatus["held"]): string[] {
   return held.map(({ package: name, from, to, because, reason }) => {
-    const who = because === "_nginx" ? "nginx" : because;
+    const who = { _nginx: "nginx", _server: "the server" }[because] ?? because;
     return `${name} stays at ${from}: with ${to} ${who} does not start (${reason}).`;
   });
 }

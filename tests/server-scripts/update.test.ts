@@ -18,7 +18,9 @@ const folder = mkdtempSync(join(tmpdir(), "chillbox-update-"));
 const CLUB = `import colorsys, os
 open(os.path.join(os.environ["HOME"], "starts"), "a").write("x")
 `;
-const BROKEN = "rm -f python3/usr/lib/python3*/colorsys.py";
+/** What it brings besides shows whether trying it changes the server itself. */
+const BROKEN = `rm -f python3/usr/lib/python3*/colorsys.py
+mkdir -p python3/var/spool && touch python3/leak python3/var/leak python3/var/spool/leak`;
 
 before(
   async () => {
@@ -91,7 +93,7 @@ test("an update that breaks one site's Python leaves it on its old files, says s
     updated.map((change) => change.package),
     ["nginx", "tiny"],
   );
-  assert.equal(await root("tiny; python3 -c 'import colorsys'"), "1");
+  assert.equal(await root("tiny; python3 -c 'import colorsys'; find / -xdev -name '*leak' -not -path '/root/*'"), "1");
   const { held, old, last, log } = await updates();
   assert.deepEqual(
     held.map(({ package: name, because, reason }) => [name, because, reason]),
