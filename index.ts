@@ -14,6 +14,7 @@ import { Site } from "./components/site.ts";
 import { Storage } from "./components/storage.ts";
 import { UserData } from "./components/user-data.ts";
 import { readRoots, trialDirectory } from "./lib/acme.ts";
+import { judge } from "./lib/analysis/analyse.ts";
 import { closeFolder } from "./lib/close-folder.ts";
 import { reasonOfUp } from "./lib/last-deploy.ts";
 import { unknownSurroundings } from "./lib/manifest.ts";
@@ -21,7 +22,7 @@ import { bucketHost } from "./lib/names.ts";
 import { checkPassphraseSource } from "./lib/passphrase.ts";
 import { packServerScripts } from "./lib/server-scripts.ts";
 import { siteSecrets, unsetSecrets } from "./lib/site-secrets.ts";
-import { checkSites } from "./lib/sites.ts";
+import { analysesOf, checkSites } from "./lib/sites.ts";
 import { configurationDigest, factsFormat, factsOf, type StackFacts } from "./lib/stack-facts.ts";
 import { UserError } from "./lib/user-error.ts";
 import { carriedDigest } from "./lib/wheels.ts";
@@ -189,6 +190,7 @@ async function prepare() {
     stack: settings.stack,
     allowedCommands: settings.allowedCommands,
     limits: settings.archiveLimits,
+    analysis: settings.analysis,
     log: (line) => console.error(line),
   });
   const found = checked.map(({ site }) => site);
@@ -196,6 +198,7 @@ async function prepare() {
   for (const line of unsetSecrets(found, settings.secrets)) console.error(`warning: ${line}`);
   const scripts = await packServerScripts(join(project, "server-scripts"), join(home, "server-scripts"));
   const wheels = await carriedDigest(project);
+  judge(await analysesOf(checked), settings.analysis, (line) => console.error(line));
   const { enabled, hsts, acmeServer: directory, acmeCaFile } = settings.tls;
   const ca = await readRoots(acmeCaFile);
   const tls = { enabled, directory, trial: trialDirectory(directory), email: settings.techEmail, ca, hsts };
@@ -205,6 +208,7 @@ async function prepare() {
     inputs: { configuration, "server scripts": scripts.sha256, "Python packages": wheels },
     fetchWheels: settings.fetchWheels,
     archiveLimits: settings.archiveLimits,
+    analysis: settings.analysis,
     sitesFolder: relative(project, settings.folders.sites),
     sites: Object.fromEntries(checked.map(({ site, ports }) => [site.slug, factsOf(site, ports)])),
   } as const;

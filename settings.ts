@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import { type AnalysisSettings, defaultAnalysis, readAnalysis } from "./lib/analysis/settings.ts";
 import type { ArchiveLimits } from "./lib/archive.ts";
 import { configProblem } from "./lib/config-size.ts";
 import { localCloudSettings } from "./lib/local-cloud-settings.ts";
@@ -40,8 +41,8 @@ export interface Settings {
     readonly keepReleases: number;
     /** Number of the key pair that its sites' secrets are encrypted to. */
     readonly keyNumber: number;
-    /** Of each service of a site; 0 stands for a share of the server. */
-    readonly limits: { readonly memoryMiB: number; readonly processes: number };
+    /** Of each service of a site, and disk of each site; 0 stands for a share of the server. */
+    readonly limits: { readonly memoryMiB: number; readonly processes: number; readonly diskMiB: number };
     /** Of Alpine's packages. window: `HH:MM-HH:MM`, UTC; reboot: whether the server restarts itself in it when an update asks for that. */
     readonly updates: { readonly automatic: boolean; readonly window: string; readonly reboot: boolean };
   };
@@ -61,6 +62,8 @@ export interface Settings {
   /** Most that each archive of a release may hold. */
   readonly archiveLimits: ArchiveLimits;
   readonly dns: { readonly manage: boolean; readonly zones: readonly string[] };
+  /** What is looked for in releases, and what becomes of it. */
+  readonly analysis: AnalysisSettings;
   /** Whether wheels that a release lacks are fetched on the laptop. */
   readonly fetchWheels: boolean;
   readonly forceDestroyBuckets: boolean;
@@ -99,6 +102,7 @@ const keys = [
   "automaticUpdates",
   "automaticReboot",
   "updateWindow",
+  "siteDisk",
   "manageDns",
   "dnsZones",
   "sitesFolder",
@@ -107,6 +111,7 @@ const keys = [
   "archiveBytes",
   "archiveEntries",
   "archiveRatio",
+  "analysis",
   "keepReleases",
   "fetchWheels",
   "forceDestroyBuckets",
@@ -176,6 +181,7 @@ export function readSettings(): Settings {
       limits: {
         memoryMiB: check.share("serviceMemory", 32, 1_048_576),
         processes: check.share("serviceProcesses", 16, 65_536),
+        diskMiB: check.share("siteDisk", 64, 16_777_216),
       },
       updates: {
         automatic: check.boolean("automaticUpdates"),
@@ -206,6 +212,7 @@ export function readSettings(): Settings {
       manage: check.boolean("manageDns"),
       zones: check.list("dnsZones", (zone) => domainPattern.test(zone), "domains in lower case, such as example.com"),
     },
+    analysis: check.analysis("analysis"),
     fetchWheels: check.boolean("fetchWheels"),
     forceDestroyBuckets: check.boolean("forceDestroyBuckets"),
     protect: check.boolean("protect"),
@@ -309,6 +316,14 @@ class Checker {
       if (typeof item !== "string" || !isGood(item)) this.#complain(key, `has ${JSON.stringify(item)}`, what);
     }
     return items as string[];
+  }
+
+  analysis(key: Key): AnalysisSettings {
+    const value = this.#readObject(key);
+    if (value === undefined) return defaultAnalysis;
+    return readAnalysis(value, (path, problem, what) => {
+      this.#problems.push(`${this.#config.name}:${key}${path} ${problem}; it should be ${what}.`);
+    });
   }
 
   /** A map of SHA-256 digests in hex, which chillbox itself has written. */

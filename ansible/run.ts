@@ -8,8 +8,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, rm, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
@@ -17,8 +16,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { create } from "tar";
 import { hashFile } from "../lib/archive.ts";
+import { knownHost, ownOptions, saysOtherHostKey, sshWords } from "../lib/open-ssh.ts";
 import { otherHostKey } from "../lib/other-host-key.ts";
 import type { ServerPython } from "../lib/pip.ts";
+import { makePrivateFolder, writePrivate } from "../lib/private-folder.ts";
 import { UserError } from "../lib/user-error.ts";
 import { carriedWheels } from "../lib/wheels.ts";
 
@@ -54,7 +55,6 @@ const BOOT_LIMIT_MS = 90_000;
 const CONFIRMATION = "Confirm the firewall over a new connection";
 const LOCKED_OUT =
   "No new connection came through the firewall's new rules: 30 s after they were loaded the old ones are back. Does sshAllowedAddresses have your own address?";
-const FOLDER_PREFIX = "chillbox-ansible-";
 
 const stopped = new AbortController();
 let playbook: ReturnType<typeof spawn> | undefined;
@@ -63,8 +63,9 @@ async function main(): Promise<void> {
   const playbookName = process.argv[2];
   if (!isPlaybook(playbookName)) throw new UserError(`Say: node ansible/run.ts ${playbooks.join("|")}`);
   const input = readInput(await text(process.stdin));
-  const folder = await makeFolder();
+  const folder = await makePrivateFolder("chillbox-ansible-");
   try {
+    await mkdir(join(folder, "home"), { mode: 0o700 });
     await writeConnection(folder, input);
     await writeVariables(folder, playbookName, input);
     await waitForSsh(folder, input);
@@ -96,41 +97,13 @@ function isPublicKey(key: unknown): boolean {
   return typeof key === "string" && /^ssh-ed25519 [A-Za-z0-9+/=]+( [^\n]*)?$/.test(key.trim());
 }
 
-/** A private folder on tmpfs, named with our process id; folders that killed runs left behind go away. */
-async function makeFolder(): Promise<string> {
-  const base = (await isWritableTmpfs("/dev/shm")) ? "/dev/shm" : tmpdir();
-  for (const name of await readdir(base)) {
-    const owner = name.startsWith(FOLDER_PREFIX) ? Number(name.slice(FOLDER_PREFIX.length).split("-")[0]) : 0;
-    if (owner > 0 && !isAlive(owner))
-      await rm(join(base, name), { recursive: true, force: true }).catch(() => undefined);
-  }
-  const folder = await mkdtemp(join(base, `${FOLDER_PREFIX}${process.pid}-`));
-  await mkdir(join(folder, "home"), { mode: 0o700 });
-  return folder;
-}
-
-async function isWritableTmpfs(path: string): Promise<boolean> {
-  const mounts = await readFile("/proc/mounts", "utf8").catch(() => "");
-  return mounts.split("\n").some((line) => line.split(" ")[1] === path && line.split(" ")[2] === "tmpfs");
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
 /**
  * Writes the key, the host keys, and an inventory with the same server three times, each with a connection of its own: `confirmed` and
  * `again` trust the last host key only.
  */
 async function writeConnection(folder: string, input: RunInput): Promise<void> {
   const port = input.port ?? 22;
-  const name = port === 22 ? input.host : `[${input.host}]:${port}`;
-  const lines = input.hostKeys.map((key) => `${name} ${key.trim()}\n`);
+  const lines = input.hostKeys.map((key) => knownHost(input, key));
   await writePrivate(join(folder, "key"), `${input.privateKey.trimEnd()}\n`);
   await writePrivate(join(folder, "known_hosts.server"), lines.join(""));
   await writePrivate(join(folder, "known_hosts.confirmed"), lines.at(-1) ?? "");
@@ -151,24 +124,14 @@ async function writeConnection(folder: string, input: RunInput): Promise<void> {
 
 /** Options of ssh: nothing of the person's own set-up is read; the connection is kept open for the next command. */
 function sshOptions(folder: string, host: string): string[] {
-  const options = {
-    IdentityFile: join(folder, "key"),
-    IdentitiesOnly: "yes",
-    IdentityAgent: "none",
-    UserKnownHostsFile: join(folder, `known_hosts.${host}`),
-    GlobalKnownHostsFile: "/dev/null",
-    StrictHostKeyChecking: "yes",
-    UpdateHostKeys: "no",
+  return sshWords({
+    ...ownOptions({ key: join(folder, "key"), knownHosts: join(folder, `known_hosts.${host}`) }),
     HostKeyAlgorithms: "ssh-ed25519",
-    PreferredAuthentications: "publickey",
-    BatchMode: "yes",
     ConnectTimeout: "10",
-    ServerAliveInterval: "10",
     ControlMaster: "auto",
     ControlPersist: "60",
     ControlPath: join(folder, `ssh.${host}`),
-  };
-  return ["-F", "none", ...Object.entries(options).flatMap(([key, value]) => ["-o", `${key}=${value}`])];
+  });
 }
 
 async function writeVariables(folder: string, name: string, { input }: RunInput): Promise<void> {
@@ -211,11 +174,6 @@ async function packWheels(folder: string, python: ServerPython): Promise<string>
   return file;
 }
 
-async function writePrivate(path: string, content: string): Promise<void> {
-  await writeFile(path, content, { mode: 0o600 });
-  await chmod(path, 0o600);
-}
-
 /** Connects until the server lets us in, at most {@link BOOT_LIMIT_MS}; the connection stays open for Ansible. */
 async function waitForSsh(folder: string, input: RunInput): Promise<void> {
   const until = Date.now() + BOOT_LIMIT_MS;
@@ -232,11 +190,6 @@ async function waitForSsh(folder: string, input: RunInput): Promise<void> {
     if (!told) progress(`waiting for ${input.host}`);
     await sleep(250, undefined, { signal: stopped.signal });
   }
-}
-
-/** Whether ssh gave up because of the host's key. */
-function saysOtherHostKey(errors: string): boolean {
-  return /Host key verification failed|REMOTE HOST IDENTIFICATION/.test(errors);
 }
 
 async function ssh(folder: string, host: string, words: readonly string[]): Promise<{ code: number; errors: string }> {

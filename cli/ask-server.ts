@@ -6,10 +6,10 @@ import { ask, openServer } from "./connection.ts";
  * @param input its standard input, as JSON
  */
 export async function askServer<T>(stack: string, command: string, input?: unknown): Promise<T> {
-  const client = await openServer(stack);
+  const server = await openServer(stack);
   try {
-    return await ask<T>(client, command, input);
+    return await ask<T>(server, command, input);
   } finally {
-    client.end();
+    server.end();
   }
 }

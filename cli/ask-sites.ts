@@ -1,6 +1,6 @@
 import { request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { gatewayHost, type LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import type { SiteFile } from "../lib/site-file.ts";
 
 /** How a site answered from outside. */
@@ -18,7 +18,7 @@ const MILLISECONDS = 5000;
 export async function askSites(settings: LocalCloudSettings, sites: readonly SiteFile[]): Promise<SiteAnswer[]> {
   return Promise.all(
     sites.map(async (site) => {
-      const host = `${site.domains[0] ?? site.serverName}.localhost:${settings.ports.gateway}`;
+      const host = gatewayHost(settings, site);
       return { slug: site.slug, address: `http://${host}`, status: await askUntilItAnswers(settings, host) };
     }),
   );

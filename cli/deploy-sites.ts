@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import pLimit from "p-limit";
-import type { Client } from "ssh2";
+import { judge, mayStop } from "../lib/analysis/analyse.ts";
 import { noteDeploy } from "../lib/last-deploy.ts";
-import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
+import { gatewayHost, type LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { buildManifest, type Manifest } from "../lib/manifest.ts";
+import type { SshConnection } from "../lib/open-ssh.ts";
 import { packServerScripts } from "../lib/server-scripts.ts";
 import { type AllowedCommands, commandsOf } from "../lib/site-commands.ts";
 import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
-import { type CheckedSite, checkedFolderOf, checkSites, type OtherSite } from "../lib/sites.ts";
+import { analysesOf, type CheckedSite, checkedFolderOf, checkSites, type OtherSite } from "../lib/sites.ts";
 import { changedInputs, changedSites, configurationDigest, factsFormat, type StackFacts } from "../lib/stack-facts.ts";
 import { asPut, uploadOf } from "../lib/upload.ts";
 import { UserError } from "../lib/user-error.ts";
@@ -62,12 +63,13 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
     const building = build(settings, request, facts, sites, making.resolve);
     // What takes this process's own time waits until `make`, which is another one, is at work.
     await Promise.race([making.promise, building]);
-    const [client, built, { uploadRelease }] = await Promise.all([
+    const [server, built, { uploadRelease }] = await Promise.all([
       connecting,
       building,
       import("../local-commands/upload.ts"),
       refuseOtherChanges(settings, stack, facts),
     ]);
+    if (mayStop(facts.analysis)) judge(await analysesOf(built), facts.analysis);
     const limit = pLimit(parallel);
     const deployOne = (one: CheckedSite) => {
       const prepare = async () => {
@@ -79,13 +81,15 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
         say(`${one.site.slug} ${manifest.release}: the server installs it and watches it for a while`);
         return manifest;
       };
-      return limit(() => install(client, one, prepare));
+      return limit(() => install(server, one, prepare));
     };
     // Each for itself: one that fails does not hold up the others.
-    report(settings, stack, await Promise.allSettled(built.map(deployOne)));
+    const outcomes = await Promise.allSettled(built.map(deployOne));
+    judge(await analysesOf(built), facts.analysis, say);
+    report(settings, stack, outcomes);
   } finally {
     connecting.then(
-      (client) => client.end(),
+      (server) => server.end(),
       () => undefined,
     );
   }
@@ -124,7 +128,7 @@ async function build(
   whileMaking: () => void,
 ): Promise<CheckedSite[]> {
   const { folder, artifactsFolder } = foldersOf(settings, facts);
-  const { surroundings, archiveLimits: limits } = facts;
+  const { surroundings, archiveLimits: limits, analysis } = facts;
   const allowedCommands = await allowedFor(settings, stack, only.sites);
   return checkSites({
     folder,
@@ -133,6 +137,7 @@ async function build(
     stack,
     allowedCommands,
     limits,
+    analysis,
     only,
     whileMaking,
     log: say,
@@ -176,10 +181,10 @@ function refuse(changes: readonly string[], stack: string): void {
 }
 
 /** The server's command starts while the manifest is being made. */
-async function install(client: Client, one: CheckedSite, prepare: () => Promise<Manifest>): Promise<Deployed> {
+async function install(server: SshConnection, one: CheckedSite, prepare: () => Promise<Manifest>): Promise<Deployed> {
   const { site, release } = one;
   const asked = performance.now();
-  const done = await ask<Installed>(client, "doas chillbox-site install", prepare()).catch((error: unknown) => {
+  const done = await ask<Installed>(server, "doas chillbox-site install", prepare()).catch((error: unknown) => {
     throw error instanceof UserError ? new UserError(`${site.slug} ${release.version}: ${error.message}`) : error;
   });
   return { ...done, site, served: asked + done.switchMilliseconds };
@@ -200,11 +205,8 @@ function report(
 }
 
 function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
-  const { slug, serverName, domains } = site;
-  const address =
-    stack === stackOfLocalCloud
-      ? `http://${domains[0] ?? serverName}.localhost:${settings.ports.gateway}`
-      : `http://${serverName}`;
+  const { slug, serverName } = site;
+  const address = `http://${stack === stackOfLocalCloud ? gatewayHost(settings, site) : serverName}`;
   if (result === "installed") {
     return `${slug} ${release} is at ${address}: visitors got it after ${(served / 1000).toFixed(1)} s.`;
   }

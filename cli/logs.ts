@@ -1,4 +1,5 @@
-import { endWithReader, execute, openServer } from "./connection.ts";
+import { once } from "node:events";
+import { endWithReader, openServer } from "./connection.ts";
 import { plainText } from "./table.ts";
 
 export interface LogsRequest {
@@ -15,18 +16,19 @@ export interface LogsRequest {
 
 /** Prints the logs of a site; on a terminal without what it would take for commands. Returns the exit code of the server's command. */
 export async function printLogs(request: LogsRequest): Promise<number> {
-  const client = await openServer(request.stack);
+  const server = await openServer(request.stack);
   endWithReader();
   try {
-    const { channel, ended } = await execute(client, commandFor(request));
+    const child = server.start(commandFor(request));
     // Following ends with the command's input: when this process ends, however it ends.
-    if (!request.follow) channel.end();
+    if (!request.follow) child.stdin.end();
     const show = process.stdout.isTTY ? plainText : (text: string) => text;
-    channel.setEncoding("utf8").on("data", (text: string) => process.stdout.write(show(text)));
-    channel.stderr.setEncoding("utf8").on("data", (text: string) => process.stderr.write(show(text)));
-    return await ended;
+    child.stdout.setEncoding("utf8").on("data", (text: string) => process.stdout.write(show(text)));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => process.stderr.write(show(text)));
+    const [code] = await once(child, "close");
+    return code ?? 255;
   } finally {
-    client.end();
+    server.end();
   }
 }
 

@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { parse } from "yaml";
+import { judge, mayStop } from "../lib/analysis/analyse.ts";
 import type { LocalCloudSettings } from "../lib/local-cloud-settings.ts";
 import { unknownSurroundings } from "../lib/manifest.ts";
 import type { SiteFile } from "../lib/site-file.ts";
 import { siteSecrets, unsetSecrets } from "../lib/site-secrets.ts";
-import { checkSites } from "../lib/sites.ts";
+import { analysesOf, checkSites } from "../lib/sites.ts";
 import { readIfThere } from "../toolchain/files.ts";
 import { say } from "../toolchain/progress.ts";
 import { stack } from "./pulumi.ts";
@@ -32,7 +33,7 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
   const read = await withConfig(project, config, !hasPlainText(secrets), async () =>
     (await import("../settings.ts")).readSettings(),
   );
-  const { folders, server, techEmail, tls, dns, spaces, allowedCommands, archiveLimits } = read;
+  const { folders, server, techEmail, tls, dns, spaces, allowedCommands, archiveLimits, analysis } = read;
   const surroundings = unknownSurroundings({
     serverName: server.name,
     techEmail,
@@ -48,8 +49,11 @@ export async function checkProject(settings: LocalCloudSettings): Promise<SiteFi
     stack,
     allowedCommands,
     limits: archiveLimits,
+    analysis,
     log: say,
   });
+  // The program tells the rest, when it is known.
+  if (mayStop(analysis)) judge(await analysesOf(sites), analysis);
   const found = sites.map(({ site }) => site);
   siteSecrets(found, read.secrets);
   for (const line of unsetSecrets(found, read.secrets)) say(`warning: ${line}`);

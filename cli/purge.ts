@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline/promises";
-import type { Client } from "ssh2";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { slugOfSiteFile } from "../lib/names.ts";
+import type { SshConnection } from "../lib/open-ssh.ts";
 import { UserError } from "../lib/user-error.ts";
 import { ask, openServer } from "./connection.ts";
 import { listSiteFiles, sitesFolder } from "./sites-folder.ts";
@@ -37,24 +37,24 @@ export interface PurgeRequest {
  */
 export async function purgeSite(request: PurgeRequest): Promise<void> {
   await refuseSiteWithFile(localCloudSettings(), request);
-  const client = await openServer(request.stack);
+  const server = await openServer(request.stack);
   try {
-    await purgeFrom(client, request);
+    await purgeFrom(server, request);
   } finally {
-    client.end();
+    server.end();
   }
 }
 
 /** What purgeSite does on the server. */
-export async function purgeFrom(client: Client, { stack, slug, yes }: PurgeRequest): Promise<void> {
-  const { kept } = await ask<PurgeResult>(client, command, { slug, look: true });
+export async function purgeFrom(server: SshConnection, { stack, slug, yes }: PurgeRequest): Promise<void> {
+  const { kept } = await ask<PurgeResult>(server, command, { slug, look: true });
   if (kept.length === 0) {
     process.stdout.write(`The server of stack ${stack} keeps nothing of ${slug}.\n`);
     return;
   }
   process.stdout.write(`The server of stack ${stack} keeps of ${slug}:\n${renderKept(kept)}`);
   if (!yes) await askForSlug(slug);
-  await ask<PurgeResult>(client, command, { slug });
+  await ask<PurgeResult>(server, command, { slug });
   process.stdout.write("All of it is removed.\n");
 }
 

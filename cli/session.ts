@@ -1,4 +1,5 @@
-import { endWithReader, execute, openServer, openShell, type Session } from "./connection.ts";
+import { once } from "node:events";
+import { openServer } from "./connection.ts";
 
 /**
  * A shell on the server, or one command, with this terminal's input and output.
@@ -7,37 +8,13 @@ import { endWithReader, execute, openServer, openShell, type Session } from "./c
  * @returns its exit code
  */
 export async function session(options: { stack?: string; words: readonly string[]; tty: boolean }): Promise<number> {
-  const client = await openServer(options.stack);
-  endWithReader();
+  const server = await openServer(options.stack);
   try {
-    const isShell = options.words.length === 0;
-    const hasTerminal = options.tty || (isShell && process.stdin.isTTY === true);
-    const started = isShell
-      ? await openShell(client, { pty: hasTerminal })
-      : await execute(client, options.words.join(" "), { pty: hasTerminal });
-    return await attach(started, hasTerminal);
+    const command = options.words.length === 0 ? undefined : options.words.join(" ");
+    const terminal = options.tty || (command === undefined && process.stdin.isTTY === true);
+    const [code] = await once(server.attach(command, { terminal }), "close");
+    return code ?? 255;
   } finally {
-    client.end();
-  }
-}
-
-/** Joins it to this process's standard streams until it ends. */
-async function attach({ channel, ended }: Session, hasTerminal: boolean): Promise<number> {
-  const { stdin, stdout, stderr } = process;
-  const resize = () => channel.setWindow(stdout.rows ?? 24, stdout.columns ?? 80, 0, 0);
-  const isRaw = hasTerminal && stdin.isTTY;
-  if (isRaw) stdin.setRawMode(true);
-  if (hasTerminal) stdout.on("resize", resize);
-  stdin.pipe(channel);
-  channel.pipe(stdout, { end: false });
-  channel.stderr.pipe(stderr, { end: false });
-  try {
-    return await ended;
-  } finally {
-    stdout.off("resize", resize);
-    if (isRaw) stdin.setRawMode(false);
-    stdin.unpipe(channel);
-    // An open input would keep this process.
-    stdin.destroy();
+    server.end();
   }
 }

@@ -53,6 +53,8 @@ export interface SiteStatus {
   } | null;
   readonly lastDeploy: Deploy | null;
   readonly services: readonly ServiceStatus[];
+  /** Of a site that was ended, because its data takes too much of a disk that is nearly full. Servers of older versions never say so. */
+  readonly overDisk?: { readonly takenMiB: number; readonly shareMiB: number } | null;
 }
 
 /** The certificate of a site, or of the server's own name (slug "_server"), as the server gets and renews it. */
@@ -136,6 +138,8 @@ export interface Status {
 
 /** Days before its end at which a certificate needs a person: by then it was renewed, if that works. */
 const EXPIRES_SOON = 14;
+/** In percent of the disk: server-scripts/chillbox-disk measures sites when less is left. */
+const NEARLY_FULL = 13;
 
 /**
  * The status as tables for a person.
@@ -157,11 +161,16 @@ export function renderStatus({ server, sites, certificates, updates }: Status, n
     sites.length > 0
       ? renderTable([["SITE", "RELEASE", "SINCE", "CERTIFICATE", "SERVICES", "LAST DEPLOY"], ...sites.map(siteRow)])
       : "No sites.\n";
+  const { totalBytes, availableBytes } = server.disk;
+  const full =
+    availableBytes * 100 < totalBytes * NEARLY_FULL
+      ? ["The disk is nearly full: sites that take more than their share of it are ended."]
+      : [];
   const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
   const unnamed = (certificates ?? []).flatMap(failingNames);
   const ofSites = sites.flatMap((site) => notesOf(site, now));
   const ofUpdates = updates ? updateNotes(updates) : [];
-  const notes = [...locked, ...ofSites, ...unnamed, ...ofUpdates].map((note) => `${note}\n`);
+  const notes = [...full, ...locked, ...ofSites, ...unnamed, ...ofUpdates].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
 }
 
@@ -224,7 +233,16 @@ function notesOf(site: SiteStatus, now: number): string[] {
       (service) =>
         `${site.slug} ${shownName(service)} ${stateOf(service)}${hasReason(service) ? "" : lastWords(service)}`,
     );
-  return [...pinned, ...certificateNotes(site, now), ...failing];
+  return [...pinned, ...overDiskNotes(site), ...certificateNotes(site, now), ...failing];
+}
+
+function overDiskNotes({ slug, overDisk }: SiteStatus): string[] {
+  if (!overDisk) return [];
+  const { takenMiB, shareMiB } = overDisk;
+  return [
+    `${slug} was ended: its data, /var/lib/${slug}, takes ${takenMiB} MiB of a disk that is nearly full, and its share is ${shareMiB} MiB. ` +
+      "It starts by itself when it takes less, or when siteDisk in the config is more.",
+  ];
 }
 
 /** Names without a certificate of their own, with the reason and when the server tries again. */

@@ -28,9 +28,9 @@ export async function unlockServer(stack: string): Promise<void> {
 }
 
 async function describeRest(connection: Connection, stack: string): Promise<string> {
-  const client = await connect(connection);
+  const server = await connect(connection);
   try {
-    const { secrets } = await ask<ServerSecrets>(client, "doas chillbox-secrets list");
+    const { secrets } = await ask<ServerSecrets>(server, "doas chillbox-secrets list");
     const lines = secrets
       .filter(({ state }) => state !== "open")
       .map(({ slug, service, file, state }) => {
@@ -39,7 +39,7 @@ async function describeRest(connection: Connection, stack: string): Promise<stri
       });
     return plainText(lines.join(""));
   } finally {
-    client.end();
+    server.end();
   }
 }
 

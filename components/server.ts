@@ -39,7 +39,7 @@ export interface ServerArgs {
   /** What the server may connect to, besides what every server needs. */
   readonly outbound: readonly Outbound[];
   /** Of each service of a site; 0 stands for a share of the server. */
-  readonly limits: { readonly memoryMiB: number; readonly processes: number };
+  readonly limits: { readonly memoryMiB: number; readonly processes: number; readonly diskMiB: number };
   /** When it brings Alpine's packages up to date by itself. window: `HH:MM-HH:MM`, UTC. */
   readonly updates: { readonly automatic: boolean; readonly window: string; readonly reboot: boolean };
   /** Whether Pulumi refuses to remove the droplet. */

@@ -75,8 +75,8 @@ interface BuildRecord {
 }
 
 const recordName = "release.json";
-const templateFileName = "nginx.conf.template";
-const artifactFileName = "artifact.tar.gz";
+export const templateFileName = "nginx.conf.template";
+export const artifactFileName = "artifact.tar.gz";
 /** No slug begins with a dot. */
 const downloadsName = ".downloads";
 
@@ -89,6 +89,22 @@ export async function buildRelease(site: SiteFile, options: BuildReleaseOptions)
   const source = await openSource(site, options);
   const siteFolder = join(options.artifactsFolder, site.slug);
   const record = (await findBuild(siteFolder, site, source.digest)) ?? (await build(site, source, siteFolder, options));
+  return readBuild(site, record, siteFolder);
+}
+
+/**
+ * The release of a site if these sources are built already. Nothing is built or fetched: of a release at a URL nobody knows.
+ * @throws UserError when it lacks what the site file asks for
+ */
+export async function findRelease(site: SiteFile, options: BuildReleaseOptions): Promise<Release | undefined> {
+  if (/^https?:\/\//.test(site.release)) return undefined;
+  const { digest } = await openSource(site, options);
+  const siteFolder = join(options.artifactsFolder, site.slug);
+  const record = await findBuild(siteFolder, site, digest);
+  return record && readBuild(site, record, siteFolder);
+}
+
+async function readBuild(site: SiteFile, record: BuildRecord, siteFolder: string): Promise<Release> {
   const folder = join(siteFolder, record.version);
   const immutable = chooseImmutable(site, record, folder);
   const env = fillIn(site, record.version, record.commands ?? []);

@@ -1,7 +1,7 @@
 import { sha256 } from "./archive.ts";
 import { runCommand } from "./laptop-process.ts";
 import type { NameAndValue, SiteFile } from "./site-file.ts";
-import { UserError } from "./user-error.ts";
+import { UserError, visible } from "./user-error.ts";
 
 /** Commands of a site file (`env[].cmd`), whose output is the value of a variable. They run on the laptop and need a person's permission. */
 
@@ -49,13 +49,14 @@ export function isAllowed(slug: string, commands: readonly SiteCommand[], allowe
  */
 export function showCommands(commands: readonly SiteCommand[]): string {
   return commands
-    .map(({ key, name, cmd }) => `  ${key}, the value of ${name}:\n${cmd.split("\n").map(shownLine).join("\n")}`)
+    .map(
+      ({ key, name, cmd }) =>
+        `  ${key}, the value of ${name}:\n${cmd
+          .split("\n")
+          .map((line) => `      ${visible(line)}`)
+          .join("\n")}`,
+    )
     .join("\n");
-}
-
-function shownLine(line: string): string {
-  const visible = line.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (sign) => `\\u{${sign.codePointAt(0)?.toString(16)}}`);
-  return `      ${visible}`;
 }
 
 /** What a person types to allow a site's commands. */
@@ -102,7 +103,7 @@ export async function runCommands(site: SiteFile, options: RunCommandsOptions): 
 
 async function runOne(site: SiteFile, command: SiteCommand, options: RunCommandsOptions): Promise<string> {
   const { folder, log, seconds = commandSeconds } = options;
-  log(`${site.slug}: ${command.name} is what this prints: ${shownLine(command.cmd).trim()}`);
+  log(`${site.slug}: ${command.name} is what this prints: ${visible(command.cmd)}`);
   const result = await runCommand(command.cmd, seconds, { folder, log, logsErrorsOnly: true });
   const fail = (problem: string, said = ""): never => {
     throw new UserError(

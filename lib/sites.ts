@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { type Analysis, analyseRelease } from "./analysis/analyse.ts";
+import type { AnalysisSettings } from "./analysis/settings.ts";
 import type { ArchiveLimits } from "./archive.ts";
 import { checkPorts, portsOf, renderSite, type ServicePort, type SiteSurroundings } from "./manifest.ts";
 import { buildRelease, type Release } from "./release.ts";
@@ -12,6 +14,8 @@ export interface CheckedSite {
   readonly site: SiteFile;
   readonly release: Release;
   readonly ports: readonly ServicePort[];
+  /** Never rejected. There if it was asked for. */
+  readonly analysis?: Promise<Analysis>;
 }
 
 export interface CheckSitesOptions {
@@ -29,6 +33,8 @@ export interface CheckSitesOptions {
   readonly allowedCommands?: AllowedCommands;
   /** Most that each archive of a release may hold. */
   readonly limits?: ArchiveLimits;
+  /** What to look for in releases beyond what has to be right; whoever wants to know waits for it. Default: nothing. */
+  readonly analysis?: AnalysisSettings;
   /** Builds and checks these sites alone, beside others as they are on the server; default: all. */
   readonly only?: { readonly sites: readonly SiteFile[]; readonly others: readonly OtherSite[] };
 }
@@ -55,7 +61,9 @@ export async function checkSites(options: CheckSitesOptions): Promise<CheckedSit
     for (const warning of read.warnings) log(`warning: ${warning}`);
     const release = await buildRelease(read, build);
     const site = { ...read, env: release.env };
-    checked.push({ site, release, ports: portsOf(renderSite(site, release, options.surroundings).services) });
+    const ports = portsOf(renderSite(site, release, options.surroundings).services);
+    const settings = options.analysis;
+    checked.push({ site, release, ports, ...(settings ? { analysis: analyseRelease(release, { settings }) } : {}) });
   }
   checkPorts([...(only?.others ?? []), ...checked.map(({ site, ports }) => ({ slug: site.slug, ports }))]);
   await rememberChecked(
@@ -63,6 +71,11 @@ export async function checkSites(options: CheckSitesOptions): Promise<CheckedSit
     checkedFolder,
   );
   return checked;
+}
+
+/** What was asked about the sites' releases, as soon as it is known. */
+export async function analysesOf(sites: readonly CheckedSite[]): Promise<Analysis[]> {
+  return (await Promise.all(sites.map(({ analysis }) => analysis))).filter((analysis) => analysis !== undefined);
 }
 
 /** Where it is noted which site files fit the schema. */

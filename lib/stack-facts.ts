@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { AnalysisSettings } from "./analysis/settings.ts";
 import { type ArchiveLimits, sha256 } from "./archive.ts";
 import type { ServicePort, SiteSurroundings } from "./manifest.ts";
 import type { ServerPython } from "./pip.ts";
@@ -17,6 +18,7 @@ export interface StackFacts {
   readonly python: ServerPython;
   readonly fetchWheels: boolean;
   readonly archiveLimits: ArchiveLimits;
+  readonly analysis: AnalysisSettings;
   /** Folder of the site files, relative to the project's. */
   readonly sitesFolder: string;
   readonly sites: Readonly<Record<string, SiteFacts>>;

@@ -6,9 +6,16 @@ export class UserError extends Error {
   override name = "UserError";
 
   constructor(message: string, options?: ErrorOptions) {
-    super(
-      message.replace(/(?![\n\t])[\p{C}\p{Zl}\p{Zp}]/gu, (sign) => `\\u{${sign.codePointAt(0)?.toString(16)}}`),
-      options,
-    );
+    super(visible(message, "\n\t"), options);
   }
+}
+
+/**
+ * Text with every character that a terminal would not show, or would obey, as `\u{...}`.
+ * @param kept those that stay as they are
+ */
+export function visible(text: string, kept = ""): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (sign) =>
+    kept.includes(sign) ? sign : `\\u{${sign.codePointAt(0)?.toString(16)}}`,
+  );
 }

@@ -39,8 +39,8 @@ export interface CloudStatus {
 }
 
 const startMilliseconds = 90_000;
-/** Droplets get 10 s for their own shutdown, all at once. */
-const stopMilliseconds = 40_000;
+/** Droplets in namespaces get 10 s for their own shutdown, all at once; those of qemu, which may be emulated, 120 s. */
+const stopMilliseconds = 150_000;
 const largestLog = 5 * 1024 * 1024;
 /** Keeps its memory small (as MALLOC_ARENA_MAX does): it is idle nearly always, and its bulk data goes through, not in. */
 const nodeOptions = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2", "--optimize-for-size"];
@@ -212,6 +212,7 @@ async function launchMain(settings: LocalCloudSettings, tools: CloudTools): Prom
       CHILLBOX_HOME: settings.home,
       CHILLBOX_PORT_BASE: String(settings.ports.gateway),
       CHILLBOX_ADDRESS_RANGE: settings.addressRange,
+      CHILLBOX_DROPLET_DRIVER: settings.dropletDriver,
       ...(tools.versitygw && { CHILLBOX_VERSITYGW: tools.versitygw }),
       ...(tools.pebble && { CHILLBOX_PEBBLE: tools.pebble }),
     },

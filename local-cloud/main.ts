@@ -8,7 +8,9 @@ import { acmeFiles, startAcme } from "./acme/pebble.ts";
 import { createApi, ensureOwnerKey, makeSpacesKeys, makeZones, openStore } from "./api/index.ts";
 import { makeCredentials } from "./credentials.ts";
 import { findCgroups, joinServices } from "./droplets/cgroups.ts";
-import { createNamespaceDriver, groupName } from "./droplets/driver.ts";
+import { createDriver, groupName } from "./droplets/driver.ts";
+import { namespaceKind } from "./droplets/namespaces.ts";
+import { qemuKind } from "./droplets/qemu.ts";
 import { createDnsServer } from "./gateway/dns.ts";
 import { createGateway } from "./gateway/gateway.ts";
 import { log, serverLog } from "./log.ts";
@@ -17,9 +19,6 @@ import { createNetwork, metadataPort } from "./network/router.ts";
 import { removeProcess, userErrorMark, writeProcess } from "./process.ts";
 import { toolPath } from "./run.ts";
 import { startSpaces } from "./spaces/spaces.ts";
-
-/** How long droplets have for their own shutdown when the local cloud stops. */
-const shutdownMilliseconds = 10_000;
 
 /** What must be undone at the stop, the last first. */
 type Undo = () => Promise<unknown>;
@@ -34,7 +33,8 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
   undo.push(() => network.stop());
   await network.start();
 
-  const driver = createNamespaceDriver(settings, network, log);
+  const makeKind = settings.dropletDriver === "qemu" ? qemuKind : namespaceKind;
+  const driver = createDriver(settings, network, makeKind(settings, network, log), log);
   const store = openStore(join(settings.cloud, "api.sqlite"));
   undo.push(async () => store.close());
   await ensureOwnerKey(store, credentials.spacesAccessKey, credentials.spacesSecretKey);
@@ -96,7 +96,7 @@ async function startParts(settings: LocalCloudSettings, undo: Undo[]): Promise<v
     spacesProxy: settings.spacesProxy,
     log: serverLog("api"),
   });
-  undo.push(() => driver.stopAll(shutdownMilliseconds));
+  undo.push(() => driver.stopAll());
   undo.push(() => api.close());
   await wayToHost;
   await acme;

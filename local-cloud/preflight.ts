@@ -34,6 +34,7 @@ export async function checkMachine(settings: LocalCloudSettings): Promise<void> 
   checkRoot();
   addressPlan(settings.addressRange);
   await checkTools();
+  if (settings.dropletDriver === "qemu") await checkQemu();
   await checkCgroups();
   checkKernel();
   await checkUserNamespaces();
@@ -62,6 +63,17 @@ export async function checkTools(path: string = toolPath): Promise<void> {
     const packages = [...new Set(missing.map((tool) => tools[tool]))].join(" ");
     throw new UserError(`The local cloud needs ${missing.join(", ")}: apt-get install ${packages}`);
   }
+}
+
+/** @throws UserError with what is missing of the driver that only those need who choose it. */
+export async function checkQemu(path: string = toolPath): Promise<void> {
+  const chosen = "CHILLBOX_DROPLET_DRIVER is qemu, which needs";
+  if (!(await isOnPath("qemu-system-x86_64", path))) {
+    throw new UserError(`${chosen} qemu-system-x86_64: apt-get install qemu-system-x86`);
+  }
+  await access("/dev/net/tun").catch(() => {
+    throw new UserError(`${chosen} /dev/net/tun: modprobe tun`);
+  });
 }
 
 async function isOnPath(tool: string, path: string): Promise<boolean> {

@@ -9,7 +9,7 @@ for name in $(env | LC_ALL=C sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
   case $name in
     PATH | HOME | USER | LOGNAME | LANG | LC_ALL | TMPDIR | XDG_CACHE_HOME | XDG_RUNTIME_DIR | \
       SSL_CERT_FILE | NODE_EXTRA_CA_CERTS | CHILLBOX_HOME | CHILLBOX_PORT_BASE | CHILLBOX_ADDRESS_RANGE | \
-      ALPINE_MIRROR | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | PIP_*)
+      CHILLBOX_DROPLET_DRIVER | ALPINE_MIRROR | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | PIP_*)
       eval "[ -n \"\${$name:-}\" ]" || unset -v "$name"
       ;;
     *) unset -v "$name" ;;

@@ -30,5 +30,10 @@ export const packagesToRun: readonly DebianPackage[] = [
 export const packagesToTest: readonly DebianPackage[] = [
   { name: "shellcheck", brings: "shellcheck", why: "checks shell scripts" },
   { name: "bats", brings: "bats", why: "tests shell scripts" },
+  {
+    name: "qemu-system-x86",
+    brings: "qemu-system-x86_64",
+    why: "boots the image as a machine with a kernel of its own",
+  },
   { name: "chromium", brings: "chromium", why: "opens a page as a person would" },
 ];

@@ -1,31 +1,45 @@
-import { mkdir, open, rename, rm, truncate } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat, truncate } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { run, tryRun } from "../run.ts";
 
 /**
- * Makes a droplet's disk: a sparse copy of the image, as large as the plan says, its file system grown to fill it. The image's own way
- * of growing needs a block device, which a droplet in namespaces does not see.
- * @throws Error when the image holds no ext4 file system straight on the disk or is larger than the plan's disk.
+ * Makes a droplet's disk: a sparse copy of the image, as large as the plan says.
+ * @param grow gets the finished copy before it has its name.
+ * @throws Error when the image is larger than the plan's disk.
  */
-export async function makeDisk(imagePath: string, diskPath: string, diskGiB: number): Promise<void> {
-  await requireExt4(imagePath);
+export async function makeDisk(
+  imagePath: string,
+  diskPath: string,
+  diskGiB: number,
+  grow: (path: string) => Promise<void> = async () => {},
+): Promise<void> {
   await mkdir(dirname(diskPath), { recursive: true, mode: 0o700 });
   const temporary = `${diskPath}.new`;
   await rm(temporary, { force: true });
   await run("cp", ["--sparse=always", "--reflink=auto", imagePath, temporary]);
   const bytes = diskGiB * 1024 ** 3;
-  const handle = await open(temporary, "r+");
-  const { size } = await handle.stat();
-  await handle.close();
+  const { size } = await stat(temporary);
   if (size > bytes) {
     await rm(temporary, { force: true });
     throw new Error(`the image is larger than the plan's disk of ${diskGiB} GiB`);
   }
   await truncate(temporary, bytes);
-  await checkDisk(temporary, true);
-  await run("resize2fs", [temporary]);
+  await grow(temporary);
   await rename(temporary, diskPath);
+}
+
+/**
+ * The same with its file system grown to fill it. The image's own way of growing needs a block device, which a droplet in namespaces
+ * does not see.
+ * @throws Error when the image holds no ext4 file system straight on the disk or is larger than the plan's disk.
+ */
+export async function makeGrownDisk(imagePath: string, diskPath: string, diskGiB: number): Promise<void> {
+  await requireExt4(imagePath);
+  await makeDisk(imagePath, diskPath, diskGiB, async (path) => {
+    await checkDisk(path, true);
+    await run("resize2fs", [path]);
+  });
 }
 
 /**

@@ -1,15 +1,10 @@
 import { access, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { LocalCloudSettings } from "../../lib/local-cloud-settings.ts";
-import { runtimeFolder } from "../network/dhcp.ts";
 import type { Router } from "../network/router.ts";
 import type { DropletDriver, DropletSpec } from "../types.ts";
-import { type CgroupHost, findCgroups, makeDropletGroups, removeGroups } from "./cgroups.ts";
-import { checkDisk, freeLoopDevices, makeDisk } from "./disk.ts";
-import { type Ending, launch, type Machine } from "./machine.ts";
-
-/** How long a droplet has for its own shutdown before the plug is pulled. */
-const shutdownMilliseconds = 30_000;
+import { findCgroups, removeGroups } from "./cgroups.ts";
+import type { Ending, Machine, MachineKind } from "./machine.ts";
 
 /** Users of the laptop that droplets' users are: 4096 blocks of 65536, above what useradd and systemd give away. */
 const firstUid = 1_879_048_192;
@@ -21,17 +16,18 @@ export function groupName(settings: LocalCloudSettings): string {
 }
 
 /** A driver whose droplets end with it. */
-export interface NamespaceDriver extends DropletDriver {
-  /** Shuts all droplets down at once and pulls the plug on those that take longer than `milliseconds`. */
-  stopAll(milliseconds: number): Promise<void>;
+export interface StoppableDriver extends DropletDriver {
+  /** Shuts all droplets down at once and pulls the plug on those that take too long. */
+  stopAll(): Promise<void>;
 }
 
-/** Boots droplets in namespaces on the laptop (launch.py), from disks under `<cloud>/droplets/<id>/`. */
-export function createNamespaceDriver(
+/** Boots droplets from disks under `<cloud>/droplets/<id>/`, as machines of the kind that is given. */
+export function createDriver(
   settings: LocalCloudSettings,
   network: Router,
+  kind: MachineKind,
   log: (line: string) => void,
-): NamespaceDriver {
+): StoppableDriver {
   const running = new Map<number, Machine>();
   const turns = new Map<number, Promise<unknown>>();
   const listeners: ((id: number, running: boolean) => void)[] = [];
@@ -55,49 +51,18 @@ export function createNamespaceDriver(
       return;
     }
     const host = await findCgroups();
-    // Of a boot that was cut off. Its disk must be free: two mounts of one file system at once would destroy it.
+    // Of a boot that was cut off. Its disk must be free: two machines on one file system at once would destroy it.
     await removeGroups(host, group(spec.id));
-    await freeLoopDevices(disk(spec.id));
-    await checkDisk(disk(spec.id));
-    const machine = await makeMachine(host, spec).catch(async (error) => {
-      await removeGroups(host, group(spec.id)).catch((another) => log(`droplet ${spec.id}: ${String(another)}`));
+    const uid = firstUid + ((Number.parseInt(settings.id, 16) + spec.id) % uidBlocks) * 65_536;
+    const console = join(folder(spec.id), "console.log");
+    const place = { disk: disk(spec.id), console, uid, host, groups: groupName(settings) };
+    const machine = await kind.boot(spec, place).catch(async (error) => {
+      await afterwards(spec.id).catch((another) => log(`droplet ${spec.id}: ${String(another)}`));
       throw error;
     });
-    try {
-      await network.attachNic(spec.id, 0, spec.publicNic, machine.pid);
-      if (spec.privateNic) {
-        await network.attachNic(spec.id, 1, spec.privateNic, machine.pid);
-      }
-      machine.command("start");
-    } catch (error) {
-      machine.command("kill");
-      await machine.ended;
-      await afterwards(spec.id);
-      throw error;
-    }
     running.set(spec.id, machine);
     void machine.ended.then((ending) => byItself(spec, machine, ending));
     log(`droplet ${spec.id}: on`);
-  }
-
-  /** The droplet's control groups and namespaces, with its disk in them. */
-  async function makeMachine(host: CgroupHost, spec: DropletSpec): Promise<Machine> {
-    const uidBase = firstUid + ((Number.parseInt(settings.id, 16) + spec.id) % uidBlocks) * 65_536;
-    const cgroups = await makeDropletGroups(host, groupName(settings), spec, uidBase);
-    return launch(
-      {
-        disk: disk(spec.id),
-        // Each droplet's is in a mount namespace of its own. Not in the home folder: the droplet's root may not look into that.
-        mountPoint: join(runtimeFolder(settings), "root"),
-        uidBase,
-        hostname: spec.name,
-        cgroups,
-        cgroupRoots: host.hierarchies.map(({ path }) => path),
-        cgroupVersion: host.version,
-        console: join(folder(spec.id), "console.log"),
-      },
-      log,
-    );
   }
 
   /** What follows when a droplet's init ends without our asking: a restart, or nothing. */
@@ -131,13 +96,13 @@ export function createNamespaceDriver(
     await removeGroups(await findCgroups(), group(id));
   }
 
-  async function stop(id: number, how: "kill" | "poweroff", milliseconds = shutdownMilliseconds): Promise<void> {
+  async function stop(id: number, how: "kill" | "poweroff", milliseconds = kind.shutdownMilliseconds): Promise<void> {
     const machine = running.get(id);
     if (!machine) {
       return;
     }
-    machine.command(how);
-    const timer = setTimeout(() => machine.command("kill"), milliseconds);
+    machine[how]();
+    const timer = setTimeout(() => machine.kill(), milliseconds);
     await machine.ended;
     clearTimeout(timer);
     await afterwards(id);
@@ -148,7 +113,7 @@ export function createNamespaceDriver(
     create: (spec) =>
       inTurn(spec.id, async () => {
         if (!(await exists(disk(spec.id)))) {
-          await makeDisk(spec.imagePath, disk(spec.id), spec.diskGiB);
+          await kind.makeDisk(spec.imagePath, disk(spec.id), spec.diskGiB);
         }
       }),
     powerOn: (spec) => inTurn(spec.id, () => boot(spec)),
@@ -166,9 +131,9 @@ export function createNamespaceDriver(
         await rm(folder(id), { recursive: true, force: true });
         turns.delete(id);
       }),
-    stopAll: async (milliseconds) => {
+    stopAll: async () => {
       const ids = new Set([...running.keys(), ...turns.keys()]); // one that is just booting is not in `running` yet
-      await Promise.all([...ids].map((id) => inTurn(id, () => stop(id, "poweroff", milliseconds))));
+      await Promise.all([...ids].map((id) => inTurn(id, () => stop(id, "poweroff", kind.stopMilliseconds))));
     },
     isRunning: (id) => running.has(id),
     onChange: (listener) => {

@@ -1,75 +1,51 @@
-import { spawn } from "node:child_process";
-import { mkdir } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
-import { toolPath } from "../run.ts";
+import type { DropletSpec } from "../types.ts";
+import type { CgroupHost } from "./cgroups.ts";
 
-/** How a droplet's init ended: see launch.py. */
+/** How a droplet ended; `exited` is an init that ended without shutting down. */
 export type Ending = "reboot" | "poweroff" | "killed" | "exited";
-
-/** What launch.py needs to know; its head comment explains each. */
-export interface LaunchSettings {
-  readonly disk: string;
-  readonly mountPoint: string;
-  readonly uidBase: number;
-  readonly hostname: string;
-  readonly cgroups: readonly string[];
-  readonly cgroupRoots: readonly string[];
-  readonly cgroupVersion: 1 | 2;
-  readonly console: string;
-}
 
 /** A droplet between power-on and power-off. */
 export interface Machine {
-  /** Of the droplet's init, on the laptop. */
+  /** On the laptop: of its init, or of the program that it runs in. */
   readonly pid: number;
-  command(word: "start" | "poweroff" | "kill"): void;
-  /** Resolves when nothing of it runs any more and its disk is unmounted. */
+  /** Asks its init to shut down. */
+  poweroff(): void;
+  /** Like pulling the plug. */
+  kill(): void;
+  /** Resolves when nothing of it runs any more and its disk is free. */
   readonly ended: Promise<Ending>;
 }
 
-/** Bytes of console that are kept at least. */
-const consoleLimit = 1024 * 1024;
-
-const launcher = fileURLToPath(new URL("launch.py", import.meta.url));
-
-/**
- * Makes a droplet's namespaces and mounts its disk in them; its init waits for the command `start`.
- * @throws Error with what launch.py said when it cannot be done.
- */
-export async function launch(settings: LaunchSettings, log: (line: string) => void): Promise<Machine> {
-  await mkdir(settings.mountPoint, { recursive: true });
-  const child = spawn("python3", ["-I", launcher], {
-    stdio: ["pipe", "pipe", "pipe"],
-    env: { PATH: toolPath, LC_ALL: "C.UTF-8" },
-  });
-  let complaint = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    complaint = (complaint + text).slice(-2000);
-    log(`launch: ${text.trim()}`);
-  });
-  child.stdin.on("error", () => {}); // it has ended, which `ended` tells
-  child.stdin.write(`${JSON.stringify({ ...settings, consoleLimit })}\n`);
-
-  let ending: Ending = "killed";
-  const created = new Promise<number>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", () => reject(new Error(`the droplet could not be booted: ${complaint.trim()}`)));
-    readLines(child.stdout, (line) => {
-      const event = JSON.parse(line) as { event: "created"; pid: number } | { event: "ended"; how: Ending };
-      if (event.event === "created") {
-        resolve(event.pid);
-      } else {
-        ending = event.how;
-      }
-    });
-  });
-  const ended = new Promise<Ending>((resolve) => {
-    child.on("close", () => resolve(ending));
-  });
-  return { pid: await created, command: (word) => void child.stdin.write(`${word}\n`), ended };
+/** What of the laptop one boot of a droplet gets. */
+export interface Place {
+  /** Its disk, a raw file. */
+  readonly disk: string;
+  /** Where its console's output goes. */
+  readonly console: string;
+  /** The first of the 65536 users and groups of the laptop that are the droplet's own. */
+  readonly uid: number;
+  readonly host: CgroupHost;
+  /** The control group that all droplets' are in. */
+  readonly groups: string;
 }
 
-function readLines(stream: NodeJS.ReadableStream, use: (line: string) => void): void {
+/** A way to run droplets: `CHILLBOX_DROPLET_DRIVER` names it. */
+export interface MachineKind {
+  /** Copies an image to a droplet's disk of so many GiB. */
+  makeDisk(imagePath: string, diskPath: string, diskGiB: number): Promise<void>;
+  /** Boots a droplet, its interfaces attached; the driver detaches them and removes its control groups afterwards, also when this throws. */
+  boot(spec: DropletSpec, place: Place): Promise<Machine>;
+  /** How long a droplet has for its own shutdown before the plug is pulled. */
+  readonly shutdownMilliseconds: number;
+  /** The same when the whole local cloud stops. */
+  readonly stopMilliseconds: number;
+}
+
+/** Bytes of console that are kept at least; an older file of that size stays beside it. */
+export const consoleLimit = 1024 * 1024;
+
+/** Gives each line of a stream to `use`. */
+export function readLines(stream: NodeJS.ReadableStream, use: (line: string) => void): void {
   let pending = "";
   stream.setEncoding("utf8").on("data", (text: string) => {
     const parts = (pending + text).split("\n");

@@ -10,10 +10,14 @@ import { type HostService, linkName, type RouterLink, type RouterState, renderRu
 /** Port at the host address where the metadata service listens. */
 export const metadataPort = 8169;
 
-/** What the namespace driver needs beyond `Network`. */
+/** What drivers need beyond `Network`. */
 export interface Router extends Network {
-  /** Gives the network namespace of process `pid` the interface `eth<index>`, still down, with the rules for it in place. */
-  attachNic(dropletId: number, index: 0 | 1, nic: Nic, pid: number): Promise<void>;
+  /**
+   * Gives the network namespace of process `pid` the interface `eth<index>`, still down, with the rules for it in place. Without a
+   * process the router's end is a tap device, which is for the program to open that is the droplet's card.
+   * @returns the name of the router's end.
+   */
+  attachNic(dropletId: number, index: 0 | 1, nic: Nic, pid?: number): Promise<string>;
   /**
    * Asks from the droplets' side for the laptop's TCP port, which may be closed or open.
    * @throws UserError when no answer comes: the laptop has a firewall that drops it.
@@ -107,7 +111,7 @@ export function createNetwork(settings: LocalCloudSettings, log: (line: string) 
     log(`network: ${plan.range} by ${name}, laptop is ${plan.hostAddress}`);
   }
 
-  async function attachNic(dropletId: number, index: 0 | 1, nic: Nic, pid: number): Promise<void> {
+  async function attachNic(dropletId: number, index: 0 | 1, nic: Nic, pid?: number): Promise<string> {
     const link = linkName(dropletId, index);
     links.set(link, { dropletId, index, address: nic.address, netmask: nic.netmask, nic });
     await apply(state());
@@ -118,7 +122,9 @@ export function createNetwork(settings: LocalCloudSettings, log: (line: string) 
       "ip",
       ["-netns", name, "-batch", "-"],
       lines(
-        `link add ${link} type veth peer name eth${index} address ${nic.mac} netns ${pid}`,
+        pid === undefined
+          ? `tuntap add dev ${link} mode tap vnet_hdr`
+          : `link add ${link} type veth peer name eth${index} address ${nic.mac} netns ${pid}`,
         // `noprefixroute`: dnsmasq wants to see the block on the link, while the route is for one droplet only.
         `address add ${nic.gateway}/${prefixLength(nic.netmask)} dev ${link} noprefixroute`,
         `link set ${link} up`,
@@ -127,6 +133,7 @@ export function createNetwork(settings: LocalCloudSettings, log: (line: string) 
     );
     // Else the router waits up to 0.8 s before it answers for a neighbour. There is no default to set it at in a namespace.
     await inRouter(name, ["sh", "-c", `echo 0 > /proc/sys/net/ipv4/neigh/${link}/proxy_delay`]);
+    return link;
   }
 
   async function detachNics(dropletId: number): Promise<void> {

@@ -1,10 +1,13 @@
 # shellcheck shell=sh
 # Control groups, version 1 and 2: all sites are in the group `sites`, which leaves room for the host, and each service has a group of its
 # own in there, named as it is in the tree. Where there are no control groups nothing is limited, and `chillbox-limit` says so.
-# shellcheck disable=SC2154  # ROOT, ETC, RUN come from chillbox.sh
+# shellcheck disable=SC2154  # ROOT, ETC, RUN come from chillbox.sh, SERVICES from tree.sh
 
 CGROUP=$ROOT/sys/fs/cgroup
 MIB=1048576
+# Marks of sites that chillbox-disk has ended, by their slugs: "TAKEN SHARE", in MiB.
+# shellcheck disable=SC2034  # used by the scripts
+OVER_DISK=$RUN/over-disk
 
 # group_roots CONTROLLER...: the folders whose groups have one of these controllers, a line each; version 2 has but one.
 group_roots() {
@@ -25,14 +28,14 @@ memory_mib() {
 }
 
 # make_limits: the group of all sites, and what each service may have, in $RUN/limits: bytes of memory and processes. $ETC/limits has what the
-# config says: MiB and processes, 0 for a share of the server.
+# config says: MiB and processes, 0 for a share of the server (and a site's share of the disk, for chillbox-disk).
 make_limits() {
   limits_mib=$(memory_mib)
   limits_reserve=$((limits_mib / 8))
   # What ssh, nginx, s6 and an install need, also on the smallest server.
   [ "$limits_reserve" -ge 96 ] || limits_reserve=96
   limits_memory=0 limits_processes=0
-  [ ! -e "$ETC/limits" ] || read -r limits_memory limits_processes <"$ETC/limits"
+  [ ! -e "$ETC/limits" ] || read -r limits_memory limits_processes _ <"$ETC/limits"
   [ "$limits_memory" != 0 ] || limits_memory=$((limits_mib / 2))
   if [ "$limits_processes" = 0 ]; then
     limits_processes=$((limits_mib / 4))
@@ -123,4 +126,19 @@ limit_running() {
       set_limits "sites/${running_folder##*/}" "$running_bytes" "$running_processes" || log "warning: ${running_folder##*/} has more than its limits let it have"
     done
   done
+}
+
+# make_disk_watch: the service that ends a site which fills the disk.
+make_disk_watch() {
+  [ ! -e "$SERVICES/disk" ] || return 0
+  rm -rf "$SERVICES/disk.new"
+  mkdir "$SERVICES/disk.new"
+  cat >"$SERVICES/disk.new/run" <<RUN
+#!/bin/sh
+exec </dev/null 1<>$RUN/log/tree 2>&1
+cd /
+exec $SCRIPTS/current/chillbox-disk
+RUN
+  chmod 755 "$SERVICES/disk.new/run"
+  mv "$SERVICES/disk.new" "$SERVICES/disk"
 }

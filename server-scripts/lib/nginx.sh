@@ -24,17 +24,10 @@ make_log_folder() {
 
 # make_rotation: the service that keeps nginx's logs small.
 make_rotation() {
-  [ ! -e "$SERVICES/rotate" ] || return 0
-  rm -rf "$SERVICES/rotate.new"
-  mkdir "$SERVICES/rotate.new"
-  cat >"$SERVICES/rotate.new/run" <<RUN
-#!/bin/sh
+  put_service rotate "#!/bin/sh
 exec </dev/null 1<>$RUN/log/tree 2>&1
 cd /
-exec env -i PATH=/usr/bin:/bin s6-setuidgid nginx $SCRIPTS/current/chillbox-rotate
-RUN
-  chmod 755 "$SERVICES/rotate.new/run"
-  mv "$SERVICES/rotate.new" "$SERVICES/rotate"
+exec env -i PATH=/usr/bin:/bin s6-setuidgid nginx $SCRIPTS/current/chillbox-rotate"
 }
 
 # add_nginx NAME CONFIGURATION: nginx as the service NAME (chillbox-nginx tells which). A server that runs may have an older one.

@@ -38,6 +38,19 @@ link_service() {
   esac
 }
 
+# put_service NAME RUN [FINISH]: a service's folder with these scripts; it is linked by link_service. Nothing happens when it is there. No program
+# but mkdir, chmod and mv is started: every switch comes here.
+put_service() {
+  [ ! -e "$SERVICES/$1" ] || return 0
+  # A run that was killed here left its half.
+  if [ -e "$SERVICES/$1.new" ]; then rm -rf "${SERVICES:?}/$1.new"; fi
+  mkdir "$SERVICES/$1.new"
+  printf '%s\n' "$2" >"$SERVICES/$1.new/run"
+  if [ -n "${3-}" ]; then printf '%s\n' "$3" >"$SERVICES/$1.new/finish"; fi
+  chmod 755 "$SERVICES/$1.new"/*
+  mv "$SERVICES/$1.new" "$SERVICES/$1"
+}
+
 # start_zygote PYTHON[+NUMBER]: the process that forks services with these packages (python/zygote.py): one for each set that chillbox has
 # carried here and a service still uses, and another after an update of Python. Without it, a service runs on its own.
 start_zygote() {
@@ -94,36 +107,20 @@ add_logger() {
   [ ! -e "$2/owner" ] || read -r add_logger_owner <"$2/owner" || true
   [ "$add_logger_owner" = "${1%%.*}" ] || echo "${1%%.*}" >"$2/owner"
   [ -p "$RUN/log/$1" ] || mkfifo "$RUN/log/$1"
-  if [ ! -e "$SERVICES/log+$1" ]; then
-    # A run that was killed here left its half.
-    rm -rf "${SERVICES:?}/log+$1.new"
-    mkdir "$SERVICES/log+$1.new"
-    # A flood of lines costs the sites' share of the processors, not the host's.
-    add_logger_limit="$SCRIPTS/current/chillbox-limit \"\${PWD##*/}\""
-    [ "$1" != tree ] || add_logger_limit=
-    cat >"$SERVICES/log+$1.new/run" <<RUN
-#!/bin/sh
+  # A flood of lines costs the sites' share of the processors, not the host's.
+  add_logger_limit="$SCRIPTS/current/chillbox-limit \"\${PWD##*/}\""
+  [ "$1" != tree ] || add_logger_limit=
+  put_service "log+$1" "#!/bin/sh
 $add_logger_limit
-exec s6-log -b n5 s1000000 T "$2" 0<>"$RUN/log/$1"
-RUN
-    chmod 755 "$SERVICES/log+$1.new/run"
-    mv "$SERVICES/log+$1.new" "$SERVICES/log+$1"
-  fi
+exec s6-log -b n5 s1000000 T \"$2\" 0<>\"$RUN/log/$1\""
 }
 
 # add_watch NAME: chillbox-NAME watch as a service; it stays the same for all versions of the scripts.
 add_watch() {
-  [ ! -e "$SERVICES/$1" ] || return 0
-  rm -rf "$SERVICES/$1.new"
-  mkdir "$SERVICES/$1.new"
-  cat >"$SERVICES/$1.new/run" <<RUN
-#!/bin/sh
+  put_service "$1" "#!/bin/sh
 exec </dev/null 1<>$RUN/log/tree 2>&1
 cd /
-exec $SCRIPTS/current/chillbox-$1 watch
-RUN
-  chmod 755 "$SERVICES/$1.new/run"
-  mv "$SERVICES/$1.new" "$SERVICES/$1"
+exec $SCRIPTS/current/chillbox-$1 watch"
 }
 
 # units_of RELEASE_FOLDER [GROUP]: lines of the names of those that can run. GROUP: first (started before the others), overlapping (runs beside its

@@ -127,6 +127,9 @@ FINISH = """#!/bin/sh
 [ ! -e data/trial ] || exit 125
 s6-permafailon 60 10 1-255,SIGABRT,SIGBUS,SIGFPE,SIGILL,SIGKILL,SIGSEGV,SIGSYS true
 code=$?
+# Nor is it started again when its site takes too much of the disk: see chillbox-disk.
+unit=${PWD##*/}
+[ ! -e "/run/chillbox/over-disk/${unit%%.*}" ] || code=125
 if [ "$code" = 125 ] && [ -e data/socket ]; then
   # Without its socket nginx answers with the maintenance page at once, instead of letting visitors wait.
   read -r name rest <data/socket

@@ -20,7 +20,8 @@ def check(place, worker):
     number(f"{place}.count", worker.get("count"), 0, MOST_COPIES)
     optional(worker, "niceness", place, lambda key, value: number(key, value, -20, 19))
     command = worker.get("runCommand")
-    if not isinstance(command, str) or "\0" in command or not command.strip():
+    # For a shell, other kinds of space are letters.
+    if not isinstance(command, str) or "\0" in command or not command.strip(" \t\n"):
         raise Wrong(f"{place}.runCommand is not a command")
     try:
         split(command)

@@ -6,6 +6,7 @@ scopes, without which the abstract sockets of all sites would be one room, and a
 """
 
 import ctypes
+import errno
 import os
 import pwd
 import resource
@@ -16,16 +17,22 @@ SECRETS = "/run/tmp/chillbox_secrets"
 TABLES = ("chillbox_sites", "chillbox_metadata")
 # Own, empty and gone with the service. Bounded, because what lies there is memory of the server. /var/tmp is /tmp.
 PRIVATE = (("/tmp", "mode=1777,size=256m,nr_inodes=20000"), ("/dev/shm", "mode=1777,size=64m,nr_inodes=2000"))  # noqa: S108
+# The names of all control groups tell what every site runs; nothing of a site needs them.
+CONTROL_GROUPS = "/sys/fs/cgroup"
 # A core file would put a site's secrets on the disk. Processes are counted for each user: all services of a site together.
 LIMITS = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 8192), (resource.RLIMIT_NPROC, 1024))
 
-# From linux/mount.h, prctl.h, landlock.h, socket.h, netlink.h and netfilter/nf_tables.h.
+# From linux/mount.h, prctl.h, landlock.h, socket.h, netlink.h, netfilter/nf_tables.h, bpf_common.h, seccomp.h and audit.h.
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 23, 24, 38
+PR_SET_SECCOMP, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 23, 24, 38
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 BIND_TCP, SCOPE_ABSTRACT_SOCKETS, RULE_NET_PORT = 1, 1, 2
 AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER = 16, 3, 12
 NFT_MSG_GETTABLE, NFTA_TABLE_NAME, NFPROTO_INET, NLM_F_REQUEST, NLMSG_ERROR = 10 << 8 | 1, 1, 1, 1, 2
+NETLINK_SOCK_DIAG, IO_URING_SETUP, MODE_FILTER = 4, 425, 2
+LOAD, EQUAL, AT_LEAST, RETURN, ALLOW, REFUSE = 0x20, 0x15, 0x35, 0x06, 0x7FFF0000, 0x00050000
+# By machine: what the kernel calls it, and the number of its system call socket.
+MACHINES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -54,6 +61,7 @@ def confine(user, secrets=None, network=True):
     os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
     control(PR_SET_NO_NEW_PRIVS, 1)
     restrict_sockets()
+    refuse_lists_of_sockets()
 
 
 def check_tables():
@@ -82,6 +90,8 @@ def make_private_folders(secrets, account):
     for path, options in PRIVATE:
         mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options)
     mount("/tmp", "/var/tmp", None, MS_BIND)  # noqa: S108
+    if os.path.isdir(CONTROL_GROUPS):
+        mount("tmpfs", CONTROL_GROUPS, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=555,size=4k,nr_inodes=1")
     own = open_secrets(secrets, account) if secrets else None
     if not os.path.isdir(SECRETS):
         return
@@ -134,6 +144,36 @@ def restrict_sockets():
     checked(LIBC.syscall(LANDLOCK_ADD_RULE, rules, RULE_NET_PORT, any_free, 0), "landlock_add_rule")
     checked(LIBC.syscall(LANDLOCK_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
     os.close(rules)
+
+
+def refuse_lists_of_sockets():
+    """Seccomp: the kernel tells nobody here what is connected to what on this server. The same lists in /proc/net are root's (chillbox-tree).
+
+    Calls in the ways of other machines would have other numbers, and io_uring makes sockets without a call that a filter sees.
+    """
+    machine = os.uname().machine
+    if machine not in MACHINES:
+        raise OSError(f"the numbers of the system calls of {machine} are not known here")
+    kind, number_of_socket = MACHINES[machine]
+    # Each word: what to do, how many words to skip if it is so, if it is not, and with which number. The offsets are those of seccomp_data.
+    words = (
+        (LOAD, 0, 0, 4),
+        (EQUAL, 0, 10, kind),
+        (LOAD, 0, 0, 0),
+        (AT_LEAST, 8, 0, 1 << 30),
+        (EQUAL, 7, 0, IO_URING_SETUP),
+        (EQUAL, 0, 5, number_of_socket),
+        (LOAD, 0, 0, 16),
+        (EQUAL, 0, 3, AF_NETLINK),
+        (LOAD, 0, 0, 32),
+        (EQUAL, 0, 1, NETLINK_SOCK_DIAG),
+        (RETURN, 0, 0, REFUSE | errno.EPERM),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, REFUSE | errno.ENOSYS),
+    )
+    filters = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *word) for word in words))
+    program = struct.pack("@HP", len(words), ctypes.addressof(filters))
+    checked(LIBC.prctl(PR_SET_SECCOMP, MODE_FILTER, program, 0, 0), "prctl seccomp")
 
 
 def mount(source, target, kind, flags, options=None):

@@ -40,7 +40,8 @@ def live(plan, descriptors, parent):
 
 def drop(plan, descriptors, parent):
     """Gives up root, and all that is open but the socket, the log and s6's notification. Raises OSError rather than keeping any of it."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    # SIGPIPE stays ignored, as Python has it for every program: it would end the service when a visitor goes before the answer.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
         if signal.getsignal(number) is not signal.SIG_DFL and number < signal.SIGRTMIN:
             signal.signal(number, signal.SIG_DFL)
     os.setsid()

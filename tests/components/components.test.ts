@@ -70,7 +70,7 @@ async function makeServer() {
       },
       sshAllowedAddresses: ["198.51.100.0/24"],
       outbound: [],
-      limits: { memoryMiB: 0, processes: 0 },
+      limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
       updates: { automatic: true, window: "03:00-05:00", reboot: true },
       protect: true,
     },
@@ -298,7 +298,7 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
         hsts: false,
       },
       firewall: { sshAllowedAddresses: ["198.51.100.0/24"], outbound: [] },
-      limits: { memoryMiB: 0, processes: 0 },
+      limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
       updates: { automatic: true, window: "03:00-05:00", reboot: true },
     },
   });

@@ -63,6 +63,11 @@ const bad: [string, Record<string, unknown>, RegExp][] = [
     { sererName: "x" },
     /^chillbox:sererName is not a key that chillbox knows\. Did you mean "serverName"\? Remove it with: pulumi config rm sererName$/,
   ],
+  [
+    "another answer to findings",
+    { analysis: { secrets: "stop" } },
+    /^chillbox:analysis\.secrets is "stop"; it should be one of warn, fail, off\.$/,
+  ],
   ["a far key", { dropletCount: "2" }, /Pulumi\.yaml lists the keys there are/],
   [
     "a region without Spaces",
@@ -171,7 +176,7 @@ test("ways out are read, and shares of the server are 0", () => {
     { protocol: "tcp", ports: "587" },
     { protocol: "udp", ports: "5000-5010", address: "198.51.100.0/24" },
   ]);
-  assert.deepEqual(server.limits, { memoryMiB: 0, processes: 20 });
+  assert.deepEqual(server.limits, { memoryMiB: 0, processes: 20, diskMiB: 0 });
 });
 
 test("the window for updates is a part of the day of an hour or more", () => {

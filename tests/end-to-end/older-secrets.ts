@@ -1,10 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { publicKeyObjectKey, secretsObjectKey } from "../../lib/names.ts";
 import type { StackFacts } from "../../lib/stack-facts.ts";
 import { getContent, openSpaces, putObjects } from "../../local-commands/spaces.ts";
+import { sealOlder } from "../security/secrets.ts";
 import type { ProjectCopy } from "./project-copy.ts";
 
 /**
@@ -28,25 +25,7 @@ export async function putOlderSecrets(
   const client = openSpaces(target, { HTTP_PROXY: copy.settings.spacesProxy });
   const key = await getContent(client, bucket, publicKeyObjectKey(unlock.hostName));
   if (!key) throw new Error("the server's public key is not in the bucket");
-  const encrypted = encryptAsOlderTools(key.content, content);
+  const encrypted = sealOlder(key.content.toString(), content);
   const object = secretsObjectKey(slug, service, unlock.hostName, file);
   await putObjects(client, bucket, [{ key: object, text: encrypted, acl: "private" }]);
-}
-
-function encryptAsOlderTools(publicKey: Buffer, content: string): Buffer {
-  const folder = mkdtempSync(join(tmpdir(), "chillbox-older-secrets-"));
-  try {
-    writeFileSync(join(folder, "key.pem"), publicKey);
-    writeFileSync(join(folder, "plain"), content);
-    const script = `
-      openssl rand -base64 128 | tr -d '\\n' > password
-      openssl pkeyutl -encrypt -pubin -inkey key.pem -in password -out password.enc \
-        -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha512
-      openssl enc -aes-256-cbc -md sha512 -pbkdf2 -iter 313131 -salt -pass file:password -in plain -out rest
-      cat password.enc rest > secrets`;
-    execFileSync("sh", ["-euc", script], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
-    return readFileSync(join(folder, "secrets"));
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
 }

@@ -118,6 +118,6 @@ function copyPackages(target: string): void {
 
 function withoutChillboxVariables(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(environment).filter(([name]) => !/^(CHILLBOX|PULUMI|HTTP_PROXY$)/.test(name)),
+    Object.entries(environment).filter(([name]) => !/^(CHILLBOX(?!_DROPLET_DRIVER$)|PULUMI|HTTP_PROXY$)/.test(name)),
   );
 }

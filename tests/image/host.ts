@@ -3,13 +3,20 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { findAccelerator } from "../../local-cloud/droplets/accelerator.ts";
 import { findCgroups, makeDropletGroups, removeGroups } from "../../local-cloud/droplets/cgroups.ts";
-import { type Ending, launch, type Machine } from "../../local-cloud/droplets/machine.ts";
+import type { Ending, Machine } from "../../local-cloud/droplets/machine.ts";
+import { launch } from "../../local-cloud/droplets/namespaces.ts";
+import { qemuCommand, startQemu } from "../../local-cloud/droplets/qemu.ts";
 import { rawImage } from "./raw-image.ts";
 
 const address = "198.18.200.2";
 const vpcAddress = "198.18.201.2";
 const uidBase = 1_000_000_000;
+const cards = [
+  { inside: "eth0", outside: "host0", mac: "04:01:00:00:00:02", own: "198.18.200.1/24" },
+  { inside: "eth1", outside: "host1", mac: "04:01:00:00:00:03", own: "198.18.201.1/24" },
+] as const;
 
 /** One host booted from the image with the local cloud's launcher, alone in a network of its own with DHCP and metadata. */
 export class TestHost {
@@ -71,7 +78,7 @@ export class TestHost {
   /** Powers on; resolves when init runs. */
   async boot(): Promise<void> {
     this.#consoleStart = existsSync(this.path("console.log")) ? this.text("console.log").length : 0;
-    this.#machine = await launch(
+    const machine = await launch(
       {
         disk: this.path("disk.raw"),
         mountPoint: this.path("mount"),
@@ -82,8 +89,25 @@ export class TestHost {
       },
       (line) => console.error(line),
     );
-    this.#connect(this.#machine.pid);
-    this.#machine.command("start");
+    this.#machine = machine;
+    this.#connect(machine.pid);
+    machine.start();
+  }
+
+  /** Powers on with a kernel of its own, in qemu; resolves when the machine runs. */
+  async bootQemu(): Promise<void> {
+    this.#consoleStart = existsSync(this.path("console.log")) ? this.text("console.log").length : 0;
+    const taps = this.#connect();
+    this.#machine = await startQemu({
+      uid: uidBase,
+      cgroups: [],
+      disk: this.path("disk.raw"),
+      router: this.namespace,
+      taps,
+      command: qemuCommand({ memoryMiB: 1024, vcpus: 1 }, cards, await findAccelerator(() => {})),
+      console: this.path("console.log"),
+      log: (line) => console.error(line),
+    });
   }
 
   /** Waits until init has ended, and says how. */
@@ -93,7 +117,7 @@ export class TestHost {
 
   /** Pulls the plug. */
   async kill(): Promise<void> {
-    this.#machine?.command("kill");
+    this.#machine?.kill();
     await this.ended();
   }
 
@@ -190,27 +214,13 @@ export class TestHost {
     };
   }
 
-  #connect(pid: number): void {
-    for (const [inside, outside, mac, own] of [
-      ["eth0", "host0", "04:01:00:00:00:02", "198.18.200.1/24"],
-      ["eth1", "host1", "04:01:00:00:00:03", "198.18.201.1/24"],
-    ] as const) {
-      this.#ip(
-        "-n",
-        this.namespace,
-        "link",
-        "add",
-        outside,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        inside,
-        "address",
-        mac,
-        "netns",
-        String(pid),
-      );
+  /** Cables to the network namespace of a process, or tap devices; answers the names of the ends out here. */
+  #connect(pid?: number): string[] {
+    for (const { inside, outside, mac, own } of cards) {
+      spawnSync("ip", ["-n", this.namespace, "link", "delete", outside]); // of the last boot
+      const cable = ["link", "add", outside, "type", "veth", "peer", "name", inside, "address", mac, "netns", `${pid}`];
+      const tap = ["tuntap", "add", "dev", outside, "mode", "tap", "vnet_hdr"];
+      this.#ip("-n", this.namespace, ...(pid === undefined ? tap : cable));
       this.#ip("-n", this.namespace, "addr", "add", own, "dev", outside);
       this.#ip("-n", this.namespace, "link", "set", outside, "up");
     }
@@ -227,6 +237,7 @@ export class TestHost {
     const files = [`--dhcp-leasefile=${this.path("leases")}`, "--pid-file=", "--user=root"];
     for (const old of this.#children.splice(1)) old.kill("SIGKILL");
     this.#inNetwork("dnsmasq", [...options, "--dhcp-option=3,198.18.200.1", "--dhcp-option=6,198.18.200.1", ...files]);
+    return cards.map(({ outside }) => outside);
   }
 
   #inNetwork(command: string, args: string[]): ChildProcess {

@@ -8,6 +8,7 @@ import { runNodeTests } from "./node-tests.ts";
 const longVersions = [
   { file: "tests/server-scripts/kills.test.ts", environment: { CHILLBOX_KILLS: "200" } },
   { file: "tests/security/fuzz.test.ts", environment: { CHILLBOX_FUZZ: "10000" } },
+  { file: "tests/security/certs.test.ts", environment: { CHILLBOX_RENEWALS: "50" } },
   { file: "tests/security/envelope.test.ts", environment: { CHILLBOX_MUTANTS: "1000000" } },
 ];
 

@@ -6,11 +6,12 @@ import { type LocalCloudSettings, localCloudSettings } from "../../lib/local-clo
 import { checkRange } from "../../local-cloud/preflight.ts";
 
 /** Settings of a copy of the local cloud for one test: a home folder of its own, free ports, and addresses that nobody routes. */
-export async function ownCopy(): Promise<LocalCloudSettings> {
+export async function ownCopy(driver: LocalCloudSettings["dropletDriver"] = "namespace"): Promise<LocalCloudSettings> {
   const home = mkdtempSync(join(tmpdir(), "chillbox-cloud-"));
   for (;;) {
     const settings = localCloudSettings({
       CHILLBOX_HOME: home,
+      CHILLBOX_DROPLET_DRIVER: driver,
       CHILLBOX_PORT_BASE: String(20_000 + 6 * randomBelow(1_600)),
       // 198.19.0.0/16, the half of RFC 2544's test range in which the default is not.
       CHILLBOX_ADDRESS_RANGE: `198.19.${16 * randomBelow(16)}.0/20`,

@@ -33,8 +33,8 @@ export class RunningCloud {
     this.settings = settings;
   }
 
-  static async start(): Promise<RunningCloud> {
-    const cloud = new RunningCloud(await ownCopy());
+  static async start(driver: LocalCloudSettings["dropletDriver"] = "namespace"): Promise<RunningCloud> {
+    const cloud = new RunningCloud(await ownCopy(driver));
     await startCloud(cloud.settings);
     return cloud;
   }
@@ -87,7 +87,7 @@ export class RunningCloud {
   }
 
   /** Makes a droplet of the smallest plan (512 MiB) and waits until ssh answers. */
-  async createDroplet(name: string, image: number): Promise<number> {
+  async createDroplet(name: string, image: number, seconds?: number): Promise<number> {
     const keys = await this.api<{ ssh_keys: { id: number }[] }>("GET", "account/keys");
     const key =
       keys.ssh_keys[0] ??
@@ -112,7 +112,7 @@ ${this.#host.privateKey}KEY
       ssh_keys: [key.id],
       user_data: userData,
     });
-    await this.waitForSsh(droplet.id);
+    await this.waitForSsh(droplet.id, seconds);
     return droplet.id;
   }
 
@@ -126,15 +126,16 @@ ${this.#host.privateKey}KEY
   }
 
   /** Does an action (`reboot`, `power_off` ...) and waits until it has ended well. */
-  async act(id: number, type: string): Promise<void> {
+  async act(id: number, type: string, seconds?: number): Promise<void> {
     const { action } = await this.api<{ action: { id: number } }>("POST", `droplets/${id}/actions`, { type });
-    await eventually(`${type} of droplet ${id} has ended`, async () => {
+    const hasEnded = async () => {
       const now = await this.api<{ action: { status: string } }>("GET", `actions/${action.id}`);
       if (now.action.status === "errored") {
         throw new Error(`${type} of droplet ${id} failed`);
       }
       return now.action.status === "completed";
-    });
+    };
+    await eventually(`${type} of droplet ${id} has ended`, hasEnded, seconds);
   }
 
   /** The droplet's first address of this kind. */
@@ -145,13 +146,13 @@ ${this.#host.privateKey}KEY
     return droplet.networks.v4.find((one) => one.type === kind)?.ip_address ?? "";
   }
 
-  async waitForSsh(id: number): Promise<void> {
-    await eventually(`ssh of droplet ${id} answers`, () =>
+  async waitForSsh(id: number, seconds?: number): Promise<void> {
+    const answers = () =>
       this.ssh(id, "true").then(
         () => true,
         () => false,
-      ),
-    );
+      );
+    await eventually(`ssh of droplet ${id} answers`, answers, seconds);
   }
 
   /** Runs a command as root, by ssh with the host key pinned. */
@@ -168,8 +169,8 @@ ${this.#host.privateKey}KEY
           host,
           username: "root",
           privateKey: this.#admin.privateKey,
-          readyTimeout: 3000,
-          keepaliveInterval: 1000,
+          readyTimeout: this.settings.dropletDriver === "qemu" ? 30_000 : 3000,
+          keepaliveInterval: this.settings.dropletDriver === "qemu" ? 10_000 : 1000,
           hostVerifier: (key: Buffer) => key.toString("base64") === expected,
         });
       });

@@ -49,9 +49,16 @@ def log():
         sys.stderr.write("a line of a hundred characters " * 3 + "\\n")
 
 def disk():
-    with open(os.environ["HOME"] + "/full", "wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 1000000)
+    # All at once, as no disk could be written to.
+    with open(os.environ["HOME"] + "/full", "wb") as file:
+        size = 2 << 40
+        while size:
+            try:
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+            except OSError:
+                size //= 2
+    while True:
+        pass
 
 def create_app():
     def application(environ, start_response):
@@ -107,9 +114,8 @@ function middle(numbers: number[]): number {
   return numbers.sort((a, b) => a - b)[numbers.length >> 1] ?? 0;
 }
 
-/** Ends what the wild site began, by its service's own supervisor, and waits until it answers again. */
-async function recover(): Promise<void> {
-  await root("s6-svc -r /run/chillbox/scan/wild.api@*");
+/** Waits until the wild site answers again. */
+async function recovered(): Promise<void> {
   for (let waited = 0; (await ask("wild", "")) !== "wild"; waited += 100) {
     assert.ok(waited < 20_000, "the wild site does not come back");
     await sleep(100);
@@ -120,15 +126,31 @@ async function recover(): Promise<void> {
 const group = (first: string, second: string) =>
   `cat /sys/fs/cgroup/${first.replace("/", "/sites/wild.api@*/")} 2>/dev/null || cat /sys/fs/cgroup/sites/wild.api@*/${second}`;
 
-/** What it did is seen in a value on the server, so that a hog that never ran shows. */
-const misdeeds: [what: string, path: string, seen: string, pattern: RegExp][] = [
-  ["fork bomb", "fork", group("pids/pids.current", "pids.current"), /^128$/],
-  ["memory hog", "memory", group("memory/memory.failcnt", "memory.events"), /^([1-9]|low 0(\n.*)*oom_kill [1-9])/],
-  ["log flood", "log", "ls /var/log/wild-api | grep -c ^@", /^5$/],
-  ["full disk", "disk", "df -P / | awk 'NR == 2 { print $4 }'", /^\d{1,3}$/],
+/** By the supervisor of its service. */
+const restart = "s6-svc -r /run/chillbox/scan/wild.api@*";
+const mark = "/run/chillbox/over-disk/wild";
+/** What it did is seen in a value on the server, so that a hog that never ran shows; and what ends it. */
+const misdeeds: [what: string, path: string, seen: string, pattern: RegExp, end: string][] = [
+  ["fork bomb", "fork", group("pids/pids.current", "pids.current"), /^128$/, restart],
+  [
+    "memory hog",
+    "memory",
+    group("memory/memory.failcnt", "memory.events"),
+    /^([1-9]|low 0(\n.*)*oom_kill [1-9])/,
+    restart,
+  ],
+  ["log flood", "log", "ls /var/log/wild-api | grep -c ^@", /^5$/, restart],
+  // It is ended by itself, and waits a minute before it starts again, which is over here at once.
+  [
+    "full disk",
+    "disk",
+    `cat ${mark} 2>/dev/null || true`,
+    /^1\d{3} \d{3}$/,
+    `rm /var/lib/wild/api/full; touch -d @0 ${mark}`,
+  ],
 ];
 
-for (const [what, path, seen, pattern] of misdeeds) {
+for (const [what, path, seen, pattern, end] of misdeeds) {
   test(`a ${what} in one site: the other site and ssh answer within twice their idle time`, {
     timeout: 120_000,
   }, async (context) => {
@@ -139,8 +161,10 @@ for (const [what, path, seen, pattern] of misdeeds) {
       await sleep(200);
     }
     const busy = await times();
-    await root("rm -f /var/lib/wild/api/full");
-    await recover();
+    // Whatever it is, others can write.
+    await root("s6-setuidgid quiet dd if=/dev/zero of=/var/lib/quiet/api/written bs=1M count=8 2>/dev/null");
+    await root(end);
+    await recovered();
     for (let waited = 0; Number(await root(group("pids/pids.current", "pids.current"))) >= 10; waited += 200) {
       assert.ok(waited < 20_000, "processes of it are left");
       await sleep(200);

@@ -6,28 +6,24 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { TestServer } from "../server-scripts/server.ts";
 
-/** One server with two sites. walls/metadata.py is what tries to leave it; what reaches the network around it is counted there. */
+/** One server with ten sites. walls/metadata.py is what tries to leave it; what reaches the network around it is counted there. */
 const server = new TestServer();
 const folder = mkdtempSync(join(tmpdir(), "chillbox-metadata-"));
 const program = "/srv/metadata.py";
+const slugs = [..."abcdefghij"];
 /** Users, and how root becomes them: with all walls around them and as nothing but the user. */
 const others: readonly string[] = [
-  "chillbox-confine --secrets a/work a",
-  "chillbox-confine --secrets b/work b",
-  "s6-setuidgid a",
-  "s6-setuidgid b",
-  "s6-setuidgid _a",
-  "s6-setuidgid nginx",
-  "s6-setuidgid nobody",
+  ...slugs.map((slug) => `chillbox-confine --secrets ${slug}/work ${slug}`),
+  ...["_a", ...slugs, "nginx", "nobody"].map((user) => `s6-setuidgid ${user}`),
 ];
 
 before(
   async () => {
     await server.setUp();
-    for (const slug of ["a", "b"]) {
-      const said = await server.ssh("doas chillbox-site install", await site(slug));
-      assert.equal(said.code, 0, said.errors);
-    }
+    const sites = [];
+    for (const slug of slugs) sites.push(await site(slug));
+    const installed = sites.map((manifest) => server.ssh("doas chillbox-site install", manifest));
+    for (const said of await Promise.all(installed)) assert.equal(said.code, 0, said.errors);
     await root(`cp /usr/local/src/a/work/metadata.py ${program}; chmod 644 ${program}`);
     count();
   },
@@ -47,7 +43,11 @@ async function site(slug: string): Promise<Record<string, unknown>> {
   // A worker tries it from the first moment that a site has at a boot.
   const worker = { name: "work", lang: "python-worker", handler: "work", count: 1, environment: {} };
   const runCommand = `sh -c 'python3 metadata.py >/var/lib/${slug}/work/said; sleep 100000'`;
-  return server.manifest(slug, tree, { services: [{ ...worker, runCommand }], redis: {} });
+  return server.manifest(slug, tree, {
+    services: [{ ...worker, runCommand }],
+    ...(slug === "a" ? { redis: {} } : {}),
+    watchSeconds: 0,
+  });
 }
 
 async function root(command: string): Promise<string> {
@@ -98,10 +98,14 @@ test("nor does one after a reboot, from before the first process of a site on", 
   await server.host.boot();
   const until = Date.now() + 40_000;
   while ((await server.ssh("true")).code !== 0) assert.ok(Date.now() < until, "no ssh");
-  const done = "until [ -s /var/lib/a/work/said ] && [ -s /var/lib/b/work/said ]; do sleep 0.2; done";
-  await root(`${done}; rm /var/lib/?/work/said`);
+  const said = (slug: string) => `until [ -s /var/lib/${slug}/work/said ]; do sleep 0.2; done`;
+  await root(`${slugs.map(said).join("; ")}; rm /var/lib/?/work/said`);
   await everybody();
   assert.equal(seen(), 0);
+  // Pages need not wait until all of them are started.
+  const pids = await root("cd /run/chillbox/scan; for each in nginx ?.work.1@*; do s6-svstat -o pid $each; done");
+  const [nginx = 0, ...workers] = pids.split("\n").map(Number);
+  assert.ok(workers.length === slugs.length && workers.every((pid) => nginx < pid), pids);
 });
 
 test("nothing that chillbox does takes the wall down", { timeout: 120_000 }, async () => {
@@ -110,6 +114,22 @@ test("nothing that chillbox does takes the wall down", { timeout: 120_000 }, asy
   await root('chillbox-ports; rc-service --quiet chillbox restart; chillbox-site remove <<E\n{"slug": "b"}\nE');
   await root(`${others[0]} python3 ${program}; python3 ${program}`);
   assert.equal(seen(), 0);
+});
+
+test("without the wall on the way out of each card there is none, also where the kernel has no such hook", async () => {
+  // An nft as of a kernel without it.
+  const nft = `#!/bin/sh
+[ "$1" = -f ] || exec /usr/sbin/nft "$@"
+rules=$(cat)
+case $rules in "table netdev"*) exit 1 ;; *) echo "$rules" | /usr/sbin/nft -f - ;; esac
+`;
+  await root(`mkdir /root/older; cat >/root/older/nft <<"E"\n${nft}E\nchmod 755 /root/older/nft`);
+  assert.match(
+    await root("PATH=/root/older:$PATH /usr/libexec/chillbox/metadata-wall 2>&1 || echo refused"),
+    /raw packets of root are not stopped.*\nrefused$/,
+  );
+  assert.match(await root("PATH=/root/older:$PATH chillbox-tree walls 2>&1 || true"), /does not stand/);
+  await root("rm -r /root/older; chillbox-tree walls");
 });
 
 test("no site starts, and the tree of services neither, where the wall cannot be raised", {
@@ -147,8 +167,10 @@ test("with the wall down every one of these ways reaches it", { timeout: 120_000
     if (seen() === 0) silent.push(way);
   }
   assert.deepEqual(silent, []);
-  await root(`s6-setuidgid a python3 ${program}`);
-  assert.ok(seen() >= 16);
+  for (const user of others) {
+    await root(`${user} python3 ${program}`);
+    assert.ok(seen() >= 16, user);
+  }
   await root("/usr/libexec/chillbox/metadata-wall");
   await root(`python3 ${program}`);
   assert.equal(seen(), 0);

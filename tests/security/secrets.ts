@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { sha256 } from "../../lib/archive.ts";
 import { type SiteSecretPurpose, sealEnvelope } from "../../lib/envelope.ts";
+import type { SealedSecret } from "../../local-commands/seal-secret.ts";
 import type { TestServer } from "../server-scripts/server.ts";
 
 /** One of the server's keys, with the passphrase that the stack has for it. */
@@ -14,19 +15,6 @@ export interface ServerKey {
   /** PEM. */
   readonly publicKey: string;
   readonly fingerprint: string;
-}
-
-/** One of `chillbox-secrets put`'s secrets. */
-export interface SealedSecret {
-  readonly service: string;
-  readonly file: string;
-  readonly format: "envelope" | "older";
-  readonly bucket: string;
-  readonly object: string;
-  /** Bytes of the sealed file. */
-  readonly size: number;
-  readonly sha256: string;
-  readonly number?: number;
 }
 
 /** Makes a key on the server, or finds the one that is there. */
@@ -77,7 +65,7 @@ export function sealOlder(publicKey: string, content: string | Uint8Array): Buff
   const openssl = (...words: string[]) => execFileSync("openssl", words, { stdio: ["ignore", "ignore", "pipe"] });
   try {
     writeFileSync(path("public.pem"), publicKey);
-    writeFileSync(path("password"), randomBytes(32).toString("base64"));
+    writeFileSync(path("password"), randomBytes(128).toString("base64"));
     writeFileSync(path("plain"), content);
     const oaep = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha512"];
     const keys = ["-pubin", "-inkey", path("public.pem"), "-in", path("password"), "-out", path("key")];

@@ -3,6 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { numbers } from "./numbers.ts";
 import { TestServer } from "./server.ts";
 import { makeTree, siteParts, type TestSite } from "./test-site.ts";
 import { Visitor } from "./visitors.ts";
@@ -219,15 +220,4 @@ async function duration(hasPackages: boolean): Promise<number> {
   const started = performance.now();
   await install(manifest);
   return Math.round(performance.now() - started);
-}
-
-/** Numbers from 0 to 1 that are the same for the same seed (Mulberry32). */
-function numbers(from: number): () => number {
-  let state = from;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -233,7 +233,7 @@ export class TestServer {
         hsts: false,
       },
       firewall: { sshAllowedAddresses: ["0.0.0.0/0"], outbound: [] },
-      limits: { memoryMiB: 0, processes: 0 },
+      limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
       updates: { automatic: false, window: "03:00-05:00", reboot: false },
     };
   }

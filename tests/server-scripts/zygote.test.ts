@@ -218,6 +218,18 @@ test("a forked release that does not start is refused, and says why", { timeout:
   assert.equal(await get("two"), "second 4");
 });
 
+test("visitors who go before the answer end no forked service", { timeout: 60_000 }, async () => {
+  const pid = () => root("pgrep -u two -f zygote.py");
+  const before = await pid();
+  await root(`python3 -c '
+import socket
+for _ in range(50):
+    with socket.create_connection(("127.0.0.1", 8202)) as visitor:
+        visitor.sendall(b"GET /api/ HTTP/1.1\\r\\nHost: two.test\\r\\n\\r\\n")'`);
+  assert.equal(await get("two"), "second 4");
+  assert.equal(await pid(), before);
+});
+
 test("a forked service that is killed comes back, and all do when the zygote is", { timeout: 60_000 }, async () => {
   await root(`kill -KILL $(ps -o pid,ppid,user | awk -v parent=${zygote} '$2 == parent && $3 == "one" { print $1 }')`);
   await eventually(async () => (await get("one")) === "attacker");

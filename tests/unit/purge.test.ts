@@ -3,7 +3,6 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it, type TestContext } from "node:test";
-import type { Client } from "ssh2";
 import { connect } from "../../cli/connection.ts";
 import { purgeFrom, refuseSiteWithFile, renderKept } from "../../cli/purge.ts";
 import { localCloudSettings } from "../../lib/local-cloud-settings.ts";
@@ -30,7 +29,7 @@ async function serverThatKeeps(t: TestContext, list: readonly object[]) {
     process.env.PATH = path;
   });
   const { port, hostKey, privateKey } = await startSshServer(t);
-  const client: Client = await connect({ host: "127.0.0.1", port, user: "tester", hostKey, privateKey });
+  const client = await connect({ host: "127.0.0.1", port, user: "tester", hostKey, privateKey });
   t.after(() => client.end());
   let said = "";
   t.mock.method(process.stdout, "write", (text: string) => {

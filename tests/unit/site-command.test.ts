@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, describe, it } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { readArchive } from "../../lib/archive.ts";
 import { unknownSurroundings } from "../../lib/manifest.ts";
 import { checkSites } from "../../lib/sites.ts";
@@ -160,6 +160,56 @@ describe("chillbox site check", () => {
         fix: "",
       },
     );
+  });
+});
+
+describe("what is looked at in a release", () => {
+  const config = "Pulumi.local.yaml";
+  const changes = {
+    VERSION: "9.9.9\n",
+    "api/hello_api/__init__.py": `KEY = "${["AKIA", "Q3EGUZ5TKJ7LMNOP"].join("")}"\n`,
+    "nginx/hello.nginx.conf.template": `${copy.read("sites/hello/nginx/hello.nginx.conf.template").trim().slice(0, -1)}autoindex on; }`,
+  };
+  const asTheyWere = Object.keys(changes).map((path) => [path, copy.read(`sites/hello/${path}`)] as const);
+  before(async () => {
+    for (const [path, text] of Object.entries(changes)) copy.write(`sites/hello/${path}`, text);
+    await check();
+  });
+  after(() => {
+    copy.delete(config);
+    for (const [path, text] of asTheyWere) copy.write(`sites/hello/${path}`, text);
+  });
+
+  it("is told as warnings by site check, for people and programs", async () => {
+    const { exitCode, output } = await site("check", "sites/hello.site.json");
+    assert.equal(exitCode, 0, output);
+    assert.match(
+      output,
+      /^sites\/hello\.site\.json: warning: release .*__init__\.py:1 has what looks like a secret \(AWS/m,
+    );
+    assert.match(output, /^sites\/hello\.site\.json: warning: release .*gets a list of all.*\[nginx:folder-lists\]$/m);
+    assert.match(output, /^1 checked: 0 errors, 2 warnings$/m);
+    const [file] = JSON.parse((await site("check", "--json", "sites/hello.site.json")).output);
+    assert.deepEqual(
+      file.release.findings.map(({ kind, severity }: Record<string, unknown>) => [kind, severity]),
+      [
+        ["secrets", "warning"],
+        ["nginx", "warning"],
+      ],
+    );
+  });
+
+  it("stops an `up` before anything is changed, if config says so", async () => {
+    const text = "config:\n  chillbox:analysis:\n    secrets: fail\n";
+    copy.write(config, text);
+    const up = await copy.chillbox(["up", "--yes"]);
+    assert.equal(up.exitCode, 1, up.output);
+    assert.match(up.output, /__init__\.py:1 has what looks like a secret[\s\S]*Nothing was deployed/);
+    assert.equal(copy.read(config), text);
+    assert.ok(!existsSync(join(copy.folder, ".chillbox/cloud")) && !existsSync(join(copy.folder, "state")));
+    assert.equal((await site("check", "sites/hello.site.json")).exitCode, 1);
+    copy.write(config, text.replace("fail", "off"));
+    assert.match((await site("check", "sites/hello.site.json")).output, /0 errors, 1 warning$/m);
   });
 });
 

@@ -1,6 +1,6 @@
 """Tries everything that one site could do to another, on one or many of them, as whoever runs it.
 
-Usage: attack.py <TARGETS.json
+Usage: attack.py [NAME...] <TARGETS.json      these attacks, or all
   targets: [{"slug", "canary", "release", "redis": its unit's folder, "name", "key", "host": the server's address, "port", "anyPort", "udpPort",
     "freePort", "pids": all of the site's, and what victim.py says: "pid", "memory", "held"}]
   "own": true has a victim of the attacker's own take the place of what victim.py says
@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -391,6 +392,60 @@ def niceness(target):
     return "set"
 
 
+# What the kernel tells of all
+
+
+def local_port(line):
+    """Of a line of /proc/net/tcp."""
+    words = line.split()
+    return int(words[1].split(":")[1], 16) if ":" in words[1] else 0
+
+
+@attack
+def list_of_ports(target):
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        return "".join(line for line in file if local_port(line) == target["port"])
+
+
+@attack
+def list_of_unix_sockets(target):
+    with open("/proc/self/net/unix", encoding="utf-8") as file:
+        return "".join(line for line in file if f"/var/lib/{target['slug']}/work/socket" in line)
+
+
+def listeners(kind):
+    """Local ports of all TCP sockets that listen, as `ss` gets them: by netlink (kind 4), with a dump of inet_diag."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, kind) as kernel:
+        kernel.settimeout(2)
+        question = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 1 << 10) + bytes(48)
+        kernel.send(struct.pack("=IHHII", 16 + len(question), 20, 0x301, 1, 0) + question)
+        said = kernel.recv(1 << 20)
+    while len(said) >= 72:
+        length, what = struct.unpack_from("=IH", said)
+        if what != 20:
+            return
+        yield struct.unpack_from("!H", said, 20)[0]
+        said = said[length + 3 & ~3 :]
+
+
+@attack
+def list_of_ports_by_netlink(target):
+    return ",".join(str(port) for port in listeners(4) if port == target["port"])
+
+
+@attack
+def control_groups(target):
+    return " ".join(name for _, folders, _ in os.walk("/sys/fs/cgroup") for name in folders if name.startswith(f"{target['slug']}."))
+
+
+@attack
+def log_of_the_host(_):
+    """A line in it, forged: whose things are said there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        connection.connect("/dev/log")
+        return "open"
+
+
 # Shared memory and folders
 
 
@@ -441,17 +496,18 @@ def own_victim(target, folder):
 
 def main():
     found = {}
+    attacks = {name: ATTACKS[name] for name in sys.argv[1:]} or ATTACKS
     for target in json.load(sys.stdin):
         victim = None
         with tempfile.TemporaryDirectory() as folder:
             if target.get("own"):
                 target, victim = own_victim(target, folder)
-            results = {name: succeed(function, target) for name, function in ATTACKS.items()}
+            results = {name: succeed(function, target) for name, function in attacks.items()}
         if victim:
             victim.kill()
             victim.wait()
         found[target["slug"]] = {name: result for name, result in results.items() if result}
-    print(json.dumps({"attacks": list(ATTACKS), "found": found}))
+    print(json.dumps({"attacks": list(attacks), "found": found}))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,11 @@ const bad: [string, object | string, RegExp][] = [
     /"services\[0\]\.healthcheck\.status" is "good"/,
   ],
   [
+    "a variable of the loader's",
+    { ...good, services: [{ ...python, environment: [{ name: "LD_PRELOAD", value: "/x" }] }] },
+    /"services\[0\]\.environment\[0\]\.name" is "LD_PRELOAD"/,
+  ],
+  [
     "a path in a service's name",
     { ...good, services: [{ ...python, name: "../x" }] },
     /"services\[0\]\.name" is "\.\.\/x"/,

@@ -11,7 +11,6 @@ export interface TestServer {
   readonly hostKey: string;
   /** Accepted for user `tester`. */
   readonly privateKey: string;
-  readonly password: string;
   /** Connections made so far. */
   connections(): number;
 }
@@ -20,18 +19,16 @@ export interface TestServer {
 export async function startSshServer(t: TestContext, acceptEnv: readonly string[] = []): Promise<TestServer> {
   const host = newKey();
   const user = newKey();
-  const password = "correct horse";
   let count = 0;
   const server = new ssh.Server({ hostKeys: [host.private] }, (client) => {
     count += 1;
     client.on("error", () => undefined);
     client.on("authentication", (context) => {
       const known = context.method === "publickey" && context.key.data.equals(user.blob);
-      const told = context.method === "password" && context.password === password;
-      if (context.username === "tester" && (known || told)) {
+      if (context.username === "tester" && known) {
         context.accept();
       } else {
-        context.reject(["publickey", "password"]);
+        context.reject(["publickey"]);
       }
     });
     client.on("session", (accept) => serveSession(accept(), acceptEnv));
@@ -39,7 +36,7 @@ export async function startSshServer(t: TestContext, acceptEnv: readonly string[
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => server.close());
   const { port } = server.address() as AddressInfo;
-  return { port, hostKey: host.public, privateKey: user.private, password, connections: () => count };
+  return { port, hostKey: host.public, privateKey: user.private, connections: () => count };
 }
 
 function serveSession(session: ssh.Session, acceptEnv: readonly string[]): void {

@@ -1,4 +1,5 @@
-import type { Client } from "ssh2";
+import { once } from "node:events";
+import type { SshConnection } from "../../../lib/open-ssh.ts";
 import type { Call } from "../plugin/plugin.ts";
 import type { Properties } from "../plugin/wire.ts";
 import { type Connection, dial } from "./connection.ts";
@@ -15,11 +16,11 @@ export async function runRemotely(
   previous: Properties,
   call: Call,
 ): Promise<Properties> {
-  const client = await dial(inputs.connection as Connection, call);
+  const host = await dial(inputs.connection as Connection, call);
   try {
     const environment = (inputs.environment as Record<string, string> | undefined) ?? {};
     const extra = previousOutputs(inputs, previous);
-    const refused = await refusedVariables(client, { ...environment, ...extra });
+    const refused = await refusedVariables(host, { ...environment, ...extra });
     const missing = Object.keys(environment).find((name) => refused.has(name));
     if (missing !== undefined) {
       throw new Error(`the host refused variable ${missing}: name it in AcceptEnv of its sshd_config`);
@@ -29,7 +30,7 @@ export async function runRemotely(
     }
     const output = collectOutput(inputs.logging, call);
     const cause = await execute(
-      client,
+      host,
       command,
       { ...environment, ...extra },
       inputs.stdin as string | undefined,
@@ -40,51 +41,42 @@ export async function runRemotely(
     }
     return { ...output.streams };
   } finally {
-    client.end();
+    host.end();
   }
 }
 
-/** ssh2 does not tell whether sshd took a variable, so that the host is asked with a command of its own. */
-async function refusedVariables(client: Client, variables: Readonly<Record<string, string>>): Promise<Set<string>> {
+/** ssh does not tell whether sshd took a variable, so that the host is asked with a command of its own. */
+async function refusedVariables(
+  host: SshConnection,
+  variables: Readonly<Record<string, string>>,
+): Promise<Set<string>> {
   const names = Object.keys(variables);
   if (names.length === 0) {
     return new Set();
   }
   const chunks: Buffer[] = [];
   const collect = { stdout: (chunk: Buffer) => chunks.push(chunk), stderr: () => undefined, finish: () => undefined };
-  await execute(client, "env", variables, undefined, collect);
+  await execute(host, "env", variables, undefined, collect);
   const found = Buffer.concat(chunks).toString().split("\n");
   return new Set(names.filter((name) => !found.some((line) => line.startsWith(`${name}=`))));
 }
 
 /** Runs a command, feeds it and waits for its end; answers the cause when that was not by status 0. */
-function execute(
-  client: Client,
+async function execute(
+  host: SshConnection,
   command: string,
-  env: Readonly<Record<string, string>>,
+  variables: Readonly<Record<string, string>>,
   stdin: string | undefined,
   output: Pick<Output, "stdout" | "stderr" | "finish">,
 ): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    client.once("close", () => reject(new Error("the connection was closed")));
-    client.exec(command, { env: { ...env } }, (error, channel) => {
-      if (error) {
-        reject(error);
-        return;
-      }
-      // All listeners at once: output and status of a short command may have arrived with the same packet.
-      let end: string | undefined = "remote command exited without exit status or exit signal";
-      channel.on("data", output.stdout);
-      channel.stderr.on("data", output.stderr);
-      channel.on("error", () => undefined);
-      channel.on("exit", (code: number | null, name?: string) => {
-        end = code === 0 ? undefined : `Process exited with ${code === null ? `signal ${name}` : `status ${code}`}`;
-      });
-      channel.once("close", () => {
-        output.finish();
-        resolve(end);
-      });
-      channel.end(stdin ?? "");
-    });
-  });
+  const child = host.start(command, variables);
+  child.stdout.on("data", output.stdout);
+  child.stderr.on("data", output.stderr);
+  child.stdin.end(stdin ?? "");
+  const [code] = (await once(child, "close")) as [number | null];
+  output.finish();
+  if (!host.isOpen) {
+    throw new Error("the connection was closed");
+  }
+  return code === 0 ? undefined : `Process exited with status ${code}`;
 }
