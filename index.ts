@@ -88,8 +88,6 @@ const server = new Server(
     network,
     adminKey,
     userData,
-    storage,
-    spacesEndpoint: endpoint,
     scripts,
     wheelsDigest: wheels,
     adminPublicKeys: serverSettings.adminPublicKeys,
@@ -120,6 +118,8 @@ const surroundings = pulumi
       subnet,
     };
   });
+// What is wanted by now goes to the engine, which starts its plugins meanwhile.
+await new Promise(setImmediate);
 for (const { site, release, reason } of sites) {
   const { fetchWheels } = settings;
   const args = { site, release, reason, surroundings, storage, server, serverKey, fetchWheels };
@@ -164,9 +164,9 @@ export const unlock = pulumi.secret(
 /** What `npx chillbox deploy` has to know. */
 export const facts = pulumi.secret(
   pulumi
-    .all([storage.buckets, surroundings, server.droplet.id, serverPython(server.enrolled)])
-    .apply(([buckets, around, droplet, python]): StackFacts => {
-      return { ...files, buckets, surroundings: around, server: droplet, python };
+    .all([storage.buckets, storage.downloads, surroundings, server.droplet.id, serverPython(server.enrolled)])
+    .apply(([buckets, downloads, around, droplet, python]): StackFacts => {
+      return { ...files, buckets, downloads, surroundings: around, server: droplet, python };
     }),
 );
 

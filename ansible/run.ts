@@ -17,7 +17,7 @@ import { fileURLToPath } from "node:url";
 import { create } from "tar";
 import { hashFile } from "../lib/archive.ts";
 import { knownHost, ownOptions, saysOtherHostKey, sshWords } from "../lib/open-ssh.ts";
-import { otherHostKey } from "../lib/other-host-key.ts";
+import { OtherHostKey } from "../lib/other-host-key.ts";
 import type { ServerPython } from "../lib/pip.ts";
 import { makePrivateFolder, writePrivate } from "../lib/private-folder.ts";
 import { UserError } from "../lib/user-error.ts";
@@ -181,7 +181,7 @@ async function waitForSsh(folder: string, input: RunInput): Promise<void> {
   for (let told = false; ; told = true) {
     const { code, errors } = await ssh(folder, "server", target);
     if (code === 0) return;
-    if (saysOtherHostKey(errors)) throw new UserError(otherHostKey(input.host));
+    if (saysOtherHostKey(errors)) throw new OtherHostKey(input.host);
     if (Date.now() > until) {
       throw new UserError(
         `${input.host} does not let ${input.user} in within ${BOOT_LIMIT_MS / 1000} s: ${lastLine(errors)}`,
@@ -251,7 +251,7 @@ async function runPlaybook(folder: string, name: string, host: string): Promise<
   });
   playbook = undefined;
   // The second connection, to the server's own key alone, may be the one that meets somebody else.
-  if (saysOtherHostKey(failure ?? "")) throw new UserError(otherHostKey(host));
+  if (saysOtherHostKey(failure ?? "")) throw new OtherHostKey(host);
   if (failure !== undefined) throw new UserError(failure.trim());
   if (code !== 0 || result === undefined)
     throw new UserError(`ansible-playbook failed with ${code}: ${lastLine(said)}`);

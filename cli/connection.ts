@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { constants } from "node:os";
 import { text } from "node:stream/consumers";
 import { openSsh, type SshConnection, type SshError } from "../lib/open-ssh.ts";
-import { otherHostKey } from "../lib/other-host-key.ts";
+import { OtherHostKey } from "../lib/other-host-key.ts";
 import { UserError } from "../lib/user-error.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { readOutputs } from "./stack-outputs.ts";
@@ -49,7 +49,7 @@ export async function connect(connection: Connection): Promise<SshConnection> {
     return await openSsh({ ...target, hostKeys: [hostKey] }, { limit: CONNECT_LIMIT });
   } catch (error) {
     const refused = error as SshError;
-    throw new UserError(refused.isOtherHostKey ? otherHostKey(connection.host) : noWayIn(connection, refused));
+    throw refused.isOtherHostKey ? new OtherHostKey(connection.host) : new UserError(noWayIn(connection, refused));
   }
 }
 

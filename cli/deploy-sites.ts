@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { S3Client } from "@aws-sdk/client-s3";
 import pLimit from "p-limit";
 import { judge, mayStop } from "../lib/analysis/analyse.ts";
 import { noteDeploy } from "../lib/last-deploy.ts";
@@ -25,6 +26,8 @@ interface Installed {
   readonly release: string;
   /** Until visitors got it; 0: they had it. */
   readonly switchMilliseconds: number;
+  /** Services that are not started without their secrets. */
+  readonly waiting: readonly string[];
 }
 
 /** How a site's deploy ended. */
@@ -58,36 +61,38 @@ export async function deploySites(settings: LocalCloudSettings, request: DeployR
   const connecting = connect(connection);
   // Told below, when it is waited for.
   connecting.catch(() => undefined);
+  let spaces: S3Client | undefined;
   try {
     const making = Promise.withResolvers<void>();
     const building = build(settings, request, facts, sites, making.resolve);
     // What takes this process's own time waits until `make`, which is another one, is at work.
     await Promise.race([making.promise, building]);
-    const [server, built, { uploadRelease }] = await Promise.all([
-      connecting,
-      building,
-      import("../local-commands/upload.ts"),
-      refuseOtherChanges(settings, stack, facts),
-    ]);
+    const { reachBuckets, uploadRelease } = await import("../local-commands/upload.ts");
+    spaces = reachBuckets(facts.buckets);
+    const [built] = await Promise.all([building, refuseOtherChanges(settings, stack, facts)]);
     if (mayStop(facts.analysis)) judge(await analysesOf(built), facts.analysis);
     const limit = pLimit(parallel);
     const deployOne = (one: CheckedSite) => {
       const prepare = async () => {
-        const { artifact, by } = await uploadRelease(facts.buckets, uploadOf(one.site, one.release, facts), say);
-        const { surroundings, server } = facts;
+        const upload = uploadOf(one.site, one.release, facts);
+        const { artifact, by } = await uploadRelease(facts.buckets, upload, say, spaces);
+        const { surroundings, server, downloads } = facts;
         const release = asPut(one.release, artifact);
-        const manifest = buildManifest({ site: one.site, release, surroundings, server, by, reason: request.reason });
+        const rest = { surroundings, server, spaces: downloads, by, reason: request.reason };
+        const manifest = buildManifest({ site: one.site, release, ...rest });
+        await connecting;
         await noteDeploy(settings.home, stack, one.site.slug);
         say(`${one.site.slug} ${manifest.release}: the server installs it and watches it for a while`);
         return manifest;
       };
-      return limit(() => install(server, one, prepare));
+      return limit(() => install(connecting, one, prepare()));
     };
     // Each for itself: one that fails does not hold up the others.
     const outcomes = await Promise.allSettled(built.map(deployOne));
     judge(await analysesOf(built), facts.analysis, say);
     report(settings, stack, outcomes);
   } finally {
+    spaces?.destroy();
     connecting.then(
       (server) => server.end(),
       () => undefined,
@@ -181,10 +186,17 @@ function refuse(changes: readonly string[], stack: string): void {
 }
 
 /** The server's command starts while the manifest is being made. */
-async function install(server: SshConnection, one: CheckedSite, prepare: () => Promise<Manifest>): Promise<Deployed> {
+async function install(
+  connecting: Promise<SshConnection>,
+  one: CheckedSite,
+  preparing: Promise<Manifest>,
+): Promise<Deployed> {
+  // Told below, when it is waited for.
+  preparing.catch(() => undefined);
   const { site, release } = one;
+  const server = await connecting;
   const asked = performance.now();
-  const done = await ask<Installed>(server, "doas chillbox-site install", prepare()).catch((error: unknown) => {
+  const done = await ask<Installed>(server, "doas chillbox-site install", preparing).catch((error: unknown) => {
     throw error instanceof UserError ? new UserError(`${site.slug} ${release.version}: ${error.message}`) : error;
   });
   return { ...done, site, served: asked + done.switchMilliseconds };
@@ -201,10 +213,22 @@ function report(
     else if (outcome.reason instanceof UserError) problems.push(outcome.reason.message);
     else throw outcome.reason;
   }
-  if (problems.length > 0) throw new UserError(problems.join("\n"));
+  // A server that lets nobody in is the same problem for each of them.
+  if (problems.length > 0) throw new UserError([...new Set(problems)].join("\n"));
 }
 
-function describe(settings: LocalCloudSettings, stack: string, { site, result, release, served }: Deployed): string {
+function describe(settings: LocalCloudSettings, stack: string, deployed: Deployed): string {
+  const notes = deployed.waiting.map((service) => {
+    return `\n${deployed.site.slug} ${service} is not started without its secrets: npx chillbox secrets`;
+  });
+  return `${describeRelease(settings, stack, deployed)}${notes.join("")}`;
+}
+
+function describeRelease(
+  settings: LocalCloudSettings,
+  stack: string,
+  { site, result, release, served }: Deployed,
+): string {
   const { slug, serverName } = site;
   const address = `http://${stack === stackOfLocalCloud ? gatewayHost(settings, site) : serverName}`;
   if (result === "installed") {

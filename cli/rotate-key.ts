@@ -1,5 +1,6 @@
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { UserError } from "../lib/user-error.ts";
+import { forgetPendingCommands } from "./pending-commands.ts";
 import { runPulumi, stack as stackOfLocalCloud } from "./pulumi.ts";
 import { changeConfig, readSetSecrets } from "./secrets-config.ts";
 import { readConfig, stackConfigFile } from "./stack-config.ts";
@@ -22,7 +23,9 @@ export async function rotateKey(stack: string): Promise<void> {
   if (!isUnderWay) await changeConfig(stack, [{ words: ["set", key, String(unlock.number + 1)] }]);
   if (stack === stackOfLocalCloud) return bringUp({ yes: false, pulumiArguments: [] });
   const wayOut = `Mend the cause and go on with: ${upCommand(stack)}`;
-  await runPulumi(await pulumiFor(stack), ["up", "--stack", stack], wayOut);
+  const pulumi = await pulumiFor(stack);
+  await forgetPendingCommands(pulumi, stack);
+  await runPulumi(pulumi, ["up", "--stack", stack], wayOut);
 }
 
 async function refuseOlder(stack: string): Promise<void> {

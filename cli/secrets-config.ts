@@ -1,9 +1,9 @@
-import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, rename, rm } from "node:fs/promises";
-import { basename } from "node:path";
+import { copyFile, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { configProblem } from "../lib/config-size.ts";
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
+import { isAlive } from "../lib/processes.ts";
 import { readSecretsConfig, type SecretsConfig, wholeFile } from "../lib/site-secrets.ts";
 import { UserError } from "../lib/user-error.ts";
 import { askPulumi, stack as stackOfLocalCloud } from "./pulumi.ts";
@@ -66,7 +66,8 @@ export async function changeConfig(stack: string, changes: readonly ConfigChange
   }
   const pulumi = await pulumiFor(stack);
   const change = async () => {
-    const temporary = `${file}.${randomBytes(4).toString("hex")}.yaml`;
+    const temporary = `${file}.${process.pid}.yaml`;
+    await removeLeftovers(file);
     try {
       await copyFile(file, temporary);
       for (const { words, input } of changes) {
@@ -82,6 +83,15 @@ export async function changeConfig(stack: string, changes: readonly ConfigChange
   };
   // Only stack local has a lock of ours: `npm run up` writes to its file, too.
   await (stack === stackOfLocalCloud ? aloneWithStack(settings, "npx chillbox secrets", change) : change());
+}
+
+/** What earlier runs that were killed left beside a stack's file: like the file itself it is encrypted, and nobody needs it. */
+async function removeLeftovers(file: string): Promise<void> {
+  const prefix = `${basename(file)}.`;
+  for (const name of await readdir(dirname(file))) {
+    const pid = name.startsWith(prefix) ? Number(/^(\d+)\.yaml$/.exec(name.slice(prefix.length))?.[1] ?? 0) : 0;
+    if (pid > 0 && !isAlive(pid)) await rm(join(dirname(file), name), { force: true });
+  }
 }
 
 async function checkSize(file: string): Promise<void> {

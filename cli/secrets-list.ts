@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { localCloudSettings } from "../lib/local-cloud-settings.ts";
 import { slugOfSiteFile } from "../lib/names.ts";
+import { OtherHostKey } from "../lib/other-host-key.ts";
 import { readSiteFile } from "../lib/site-file.ts";
 import { type ServiceSecret, wantedSecrets } from "../lib/site-secrets.ts";
 import { UserError } from "../lib/user-error.ts";
@@ -99,12 +100,12 @@ async function readList(stack: string): Promise<SecretsList> {
   };
 }
 
-/** A stack that has no server yet can have its secrets set. */
+/** A stack that has no server yet, or none that answers, can have its secrets set. Another host in its place is no server. */
 async function askIfThere(stack: string): Promise<{ answer?: ServerSecrets; problem?: string }> {
   try {
     return { answer: await askServer<ServerSecrets>(stack, "doas chillbox-secrets list") };
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
+    if (!(error instanceof UserError) || error instanceof OtherHostKey) throw error;
     return { problem: error.message };
   }
 }

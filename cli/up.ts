@@ -8,6 +8,7 @@ import { say } from "../toolchain/progress.ts";
 import { lookForTools, setUp } from "../toolchain/setup.ts";
 import { toRun } from "../toolchain/tools/index.ts";
 import { askSites, isPage, type SiteAnswer } from "./ask-sites.ts";
+import { forgetPendingCommands } from "./pending-commands.ts";
 import { checkProject } from "./project-check.ts";
 import { checkPassphrase, preparePulumi, runPulumi, stack } from "./pulumi.ts";
 import { ensureStackConfig } from "./stack-config.ts";
@@ -50,6 +51,7 @@ async function deploy(
   await startCloud(settings, say, { versitygw: tools.versitygw?.path, pebble: tools.pebble?.path });
   const pulumi = preparePulumi(settings, tools);
   await ensureStackConfig(pulumi);
+  await forgetPendingCommands(pulumi, stack);
   await runPulumi(
     pulumi,
     ["up", "--stack", stack, "--yes", "--skip-preview", ...options.pulumiArguments],

@@ -9,7 +9,6 @@ import type { ServerScripts } from "../lib/server-scripts.ts";
 import type { AdminKey } from "./admin-key.ts";
 import { type LocalScript, localScript } from "./local-script.ts";
 import type { Network } from "./network.ts";
-import type { Storage } from "./storage.ts";
 import type { UserData } from "./user-data.ts";
 
 export interface ServerArgs {
@@ -23,9 +22,6 @@ export interface ServerArgs {
   readonly network: Network;
   readonly adminKey: AdminKey;
   readonly userData: UserData;
-  readonly storage: Storage;
-  /** URL of Spaces in the region. */
-  readonly spacesEndpoint: string;
   /** The archive of `server-scripts/`. */
   readonly scripts: ServerScripts;
   /** Digest of the lists of Python packages that chillbox carries. */
@@ -143,7 +139,6 @@ export class Server extends pulumi.ComponentResource {
   }
 
   #configure(name: string, args: ServerArgs, enrol: LocalScript<Enrolled>): LocalScript<{ changed: boolean }> {
-    const { storage } = args;
     return localScript<{ changed: boolean }>(
       `${name}-configure`,
       {
@@ -159,13 +154,6 @@ export class Server extends pulumi.ComponentResource {
             scripts: args.scripts,
             python: serverPython(enrol.result),
             wheels: args.wheelsDigest,
-            spaces: {
-              endpoint: args.spacesEndpoint,
-              region: args.region,
-              ...storage.serverKey,
-              artifactBucket: storage.artifactBucket.name,
-              immutableBucket: storage.immutableBucket.name,
-            },
             serverName: args.serverName,
             adminPublicKeys: args.adminPublicKeys,
             sitesKeep: args.keepReleases,

@@ -27,7 +27,7 @@ export class SiteSecrets extends pulumi.ComponentResource {
 
   constructor(name: string, args: SiteSecretsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("chillbox:index:SiteSecrets", name, {}, opts);
-    const { slug, server, serverKey } = args;
+    const { slug, server, serverKey, storage } = args;
     const sealed = args.secrets.map((secret) => this.#seal(`${name}-${secret.service}`, args, secret));
     const key = { number: serverKey.number, passphrase: serverKey.passphrase };
     this.put = new remote.Command(
@@ -36,7 +36,7 @@ export class SiteSecrets extends pulumi.ComponentResource {
         connection: server.connection,
         create: "doas chillbox-secrets put",
         delete: "doas chillbox-secrets remove",
-        stdin: pulumi.secret(pulumi.jsonStringify({ slug, key, secrets: sealed })),
+        stdin: pulumi.secret(pulumi.jsonStringify({ slug, key, spaces: storage.downloads, secrets: sealed })),
         logging: "none",
         addPreviousOutputInEnv: false,
       },

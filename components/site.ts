@@ -61,12 +61,12 @@ export class Site extends pulumi.ComponentResource {
   }
 
   #install(name: string, args: SiteArgs, upload: LocalScript<Uploaded>, secrets: pulumi.Resource[]): void {
-    const { site, reason, server } = args;
+    const { site, reason, server, storage } = args;
     const manifest = pulumi
-      .all([args.surroundings, server.droplet.id, upload.result])
-      .apply(([surroundings, droplet, { artifact, by }]) => {
+      .all([args.surroundings, server.droplet.id, storage.downloads, upload.result])
+      .apply(([surroundings, droplet, spaces, { artifact, by }]) => {
         const release = asPut(args.release, artifact);
-        return buildManifest({ site, release, surroundings, server: droplet, by, reason });
+        return buildManifest({ site, release, surroundings, server: droplet, spaces, by, reason });
       });
     new remote.Command(
       `${name}-install`,

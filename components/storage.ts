@@ -2,7 +2,7 @@ import { SpacesBucket } from "@pulumi/digitalocean/spacesBucket.js";
 import { SpacesKey } from "@pulumi/digitalocean/spacesKey.js";
 import * as pulumi from "@pulumi/pulumi";
 import { bucketNames } from "../lib/names.ts";
-import type { Buckets } from "../lib/upload.ts";
+import type { Buckets, SpacesAccess } from "../lib/upload.ts";
 import type { SpacesTarget } from "../local-commands/spaces.ts";
 import { localScript } from "./local-script.ts";
 
@@ -19,7 +19,7 @@ export interface StorageArgs {
 }
 
 /** A Spaces key as the API hands it out. */
-export interface SpacesCredentials {
+interface SpacesCredentials {
   readonly accessKey: pulumi.Output<string>;
   readonly secretKey: pulumi.Output<string>;
 }
@@ -33,8 +33,8 @@ export interface SpacesCredentials {
 export class Storage extends pulumi.ComponentResource {
   readonly immutableBucket: SpacesBucket;
   readonly artifactBucket: SpacesBucket;
-  /** Reads the artifact bucket, nothing else. */
-  readonly serverKey: SpacesCredentials;
+  /** For downloads by the server: reads the artifact bucket, nothing else. */
+  readonly downloads: pulumi.Output<SpacesAccess>;
   /** For uploads from the laptop, with the bucket still to be named. */
   readonly uploads: (bucket: pulumi.Output<string>) => pulumi.Output<SpacesTarget>;
   /** The same for both buckets. */
@@ -68,19 +68,20 @@ export class Storage extends pulumi.ComponentResource {
     this.immutableBucket = bucket("immutable");
     this.artifactBucket = bucket("artifacts");
 
-    this.serverKey = this.#makeKey(`${name}-server-key`, `${args.resourceName}-server`, [
+    const { endpoint, region } = args;
+    const downloadKey = this.#makeKey(`${name}-download-key`, `${args.resourceName}-download`, [
       [this.artifactBucket, "read"],
     ]);
+    this.downloads = pulumi.output({ endpoint, region, ...downloadKey });
     const uploadKey = this.#makeKey(`${name}-upload-key`, `${args.resourceName}-upload`, [
       [this.immutableBucket, "readwrite"],
       [this.artifactBucket, "readwrite"],
     ]);
-    this.uploads = (bucketName) =>
-      pulumi.output({ endpoint: args.endpoint, region: args.region, bucket: bucketName, ...uploadKey });
+    this.uploads = (bucketName) => pulumi.output({ endpoint, region, bucket: bucketName, ...uploadKey });
     this.deletedWith = (ofBucket) => (args.forceDestroy ? { deletedWith: ofBucket } : {});
     this.buckets = pulumi.output({
-      endpoint: args.endpoint,
-      region: args.region,
+      endpoint,
+      region,
       artifactBucket: this.artifactBucket.name,
       immutableBucket: this.immutableBucket.name,
       ...uploadKey,

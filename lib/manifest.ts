@@ -12,6 +12,7 @@ import { type PythonService, renderPython } from "./services/python.ts";
 import { type PythonWorker, renderWorker } from "./services/worker.ts";
 import type { ServiceEntry, SiteFile, WorkerEntry } from "./site-file.ts";
 import { renderTemplate, resolveVariables, substitute, type Variables } from "./template.ts";
+import type { SpacesAccess } from "./upload.ts";
 import { UserError } from "./user-error.ts";
 
 /** What a site's variables are made of, besides the site itself. */
@@ -63,6 +64,8 @@ export interface Manifest extends RenderedSite {
   /** `<version>+<12 hex digits>`: the version with these variables, domains and services. */
   readonly release: string;
   readonly artifact: { readonly bucket: string; readonly key: string; readonly sha256: string; readonly size: number };
+  /** What the artifact is fetched with. The server keeps it nowhere. */
+  readonly spaces: SpacesAccess;
   readonly by: string;
   readonly reason: string;
 }
@@ -72,6 +75,7 @@ export interface ManifestParts {
   readonly release: Release;
   readonly surroundings: SiteSurroundings;
   readonly server: string;
+  readonly spaces: SpacesAccess;
   readonly by: string;
   readonly reason: string;
 }
@@ -128,7 +132,7 @@ function renderCron(site: SiteFile, variables: Variables): Pick<RenderedSite, "c
 }
 
 /** The manifest of a site for one server. */
-export function buildManifest({ site, release, surroundings, server, by, reason }: ManifestParts): Manifest {
+export function buildManifest({ site, release, surroundings, server, spaces, by, reason }: ManifestParts): Manifest {
   const rendered = renderSite(site, release, surroundings);
   const digest = sha256(JSON.stringify([manifestFormat, release.artifactDigest, rendered]));
   return {
@@ -144,6 +148,7 @@ export function buildManifest({ site, release, surroundings, server, by, reason 
       size: release.artifactSize,
     },
     ...rendered,
+    spaces,
     by,
     reason,
   };

@@ -5,13 +5,15 @@ import { type ArchiveLimits, sha256 } from "./archive.ts";
 import type { ServicePort, SiteSurroundings } from "./manifest.ts";
 import type { ServerPython } from "./pip.ts";
 import type { SiteFile } from "./site-file.ts";
-import type { Buckets } from "./upload.ts";
+import type { Buckets, SpacesAccess } from "./upload.ts";
 
 /** What `npx chillbox deploy` has to know of a stack: its output `facts`, as the last `up` left it. Secret. */
 export interface StackFacts {
   readonly format: typeof factsFormat;
   readonly inputs: StackInputs;
   readonly buckets: Buckets;
+  /** What the server fetches artifacts with. */
+  readonly downloads: SpacesAccess;
   readonly surroundings: SiteSurroundings;
   /** The droplet's id. */
   readonly server: string;
@@ -39,7 +41,7 @@ export interface SiteFacts {
 }
 
 /** Another format's facts are of another version of chillbox: the next `up` writes them anew. */
-export const factsFormat = 1;
+export const factsFormat = 2;
 
 /** The facts of a site. */
 export function factsOf(site: SiteFile, ports: readonly ServicePort[]): SiteFacts {

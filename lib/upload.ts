@@ -4,13 +4,17 @@ import type { Release } from "./release.ts";
 import { type PipService, pipServices } from "./service-wheels.ts";
 import type { SiteFile } from "./site-file.ts";
 
-/** The two buckets of a stack and the key with which the laptop writes both. */
-export interface Buckets {
+/** Where Spaces is, and a key for it. */
+export interface SpacesAccess {
   /** URL of Spaces in the region. */
   readonly endpoint: string;
   readonly region: string;
   readonly accessKey: string;
   readonly secretKey: string;
+}
+
+/** The two buckets of a stack and the key with which the laptop writes both. */
+export interface Buckets extends SpacesAccess {
   readonly artifactBucket: string;
   readonly immutableBucket: string;
 }

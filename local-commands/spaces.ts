@@ -7,6 +7,7 @@ import type { Readable } from "node:stream";
 import type { ObjectCannedACL, S3Client } from "@aws-sdk/client-s3";
 import pLimit from "p-limit";
 import pRetry from "p-retry";
+import type { SpacesAccess } from "../lib/upload.ts";
 import { UserError } from "../lib/user-error.ts";
 
 // Not by `import`, for which Node would first look through all their source for what they export: half of the time that they take.
@@ -15,13 +16,8 @@ const S3 = require("@aws-sdk/client-s3") as typeof import("@aws-sdk/client-s3");
 const { lookup } = require("mime-types") as typeof import("mime-types");
 
 /** Where a bucket is and the key that opens it. */
-export interface SpacesTarget {
-  /** URL of Spaces in the region. */
-  readonly endpoint: string;
-  readonly region: string;
+export interface SpacesTarget extends SpacesAccess {
   readonly bucket: string;
-  readonly accessKey: string;
-  readonly secretKey: string;
 }
 
 /** What an object is to be: a file of the laptop, a text, or bytes. */
@@ -41,10 +37,7 @@ const silence = { trace: nothing, debug: nothing, info: nothing, warn: nothing, 
  * An S3 client for a bucket. `HTTP_PROXY` counts for plain-http endpoints: only the local cloud has one, under a name that
  * nothing but its proxy knows.
  */
-export function openSpaces(
-  target: Omit<SpacesTarget, "bucket">,
-  environment: NodeJS.ProcessEnv = process.env,
-): S3Client {
+export function openSpaces(target: SpacesAccess, environment: NodeJS.ProcessEnv = process.env): S3Client {
   const proxy = target.endpoint.startsWith("http:") ? environment.HTTP_PROXY : undefined;
   const agents = proxy === undefined ? {} : { requestHandler: { httpAgent: agentFor(proxy) } };
   return new S3.S3Client({
@@ -69,12 +62,32 @@ function agentFor(proxy: string): Agent {
 
 /**
  * Puts files that are not there yet with the same content.
+ * @param last put after all others, as the sign that they are there
  * @returns how many were sent
  */
-export async function putObjects(client: S3Client, bucket: string, objects: readonly StoredObject[]): Promise<number> {
+export async function putObjects(
+  client: S3Client,
+  bucket: string,
+  objects: readonly StoredObject[],
+  last: readonly StoredObject[] = [],
+): Promise<number> {
   const limit = pLimit(parallel);
-  const sent = await Promise.all(objects.map((object) => limit(() => putObject(client, bucket, object))));
-  return sent.filter(Boolean).length;
+  const find = (all: readonly StoredObject[]) => all.map((object) => limit(() => missing(client, bucket, object)));
+  // Asked for all at once: each answer takes a while.
+  const [found, foundLast] = await Promise.all([find(objects), find(last)].map((asked) => Promise.all(asked)));
+  const put = (all: readonly (Missing | undefined)[] = []) =>
+    Promise.all(all.map((each) => each && limit(() => putObject(client, bucket, each))));
+  await put(found);
+  await put(foundLast);
+  return [...(found ?? []), ...(foundLast ?? [])].filter(Boolean).length;
+}
+
+/**
+ * Opens the connection to a bucket that is written to soon, and has all the client's code at work once: the first request takes several times
+ * as long as the next. What it says does not count.
+ */
+export async function greetBucket(client: S3Client, bucket: string): Promise<void> {
+  await client.send(new S3.HeadBucketCommand({ Bucket: bucket })).catch(() => undefined);
 }
 
 /** A small object that was read whole. */
@@ -113,9 +126,20 @@ function explain(error: unknown, what: string): Error {
   );
 }
 
-async function putObject(client: S3Client, bucket: string, object: StoredObject): Promise<boolean> {
-  const { md5, size, open } = await contentOf(object);
-  if (await isThere(client, bucket, object.key, md5.toString("hex"), size)) return false;
+/** An object that is not there yet, and its content. */
+interface Missing {
+  readonly object: StoredObject;
+  readonly content: Awaited<ReturnType<typeof contentOf>>;
+}
+
+async function missing(client: S3Client, bucket: string, object: StoredObject): Promise<Missing | undefined> {
+  const content = await contentOf(object);
+  const isPut = await isThere(client, bucket, object.key, content.md5.toString("hex"), content.size);
+  return isPut ? undefined : { object, content };
+}
+
+async function putObject(client: S3Client, bucket: string, { object, content }: Missing): Promise<void> {
+  const { md5, size, open } = content;
   await pRetry(
     async () => {
       await client.send(
@@ -136,7 +160,6 @@ async function putObject(client: S3Client, bucket: string, object: StoredObject)
   ).catch((error: unknown) => {
     throw explain(error, `Putting ${object.key} into ${bucket}`);
   });
-  return true;
 }
 
 async function isThere(client: S3Client, bucket: string, key: string, md5: string, size: number): Promise<boolean> {

@@ -40,6 +40,8 @@ export function pulumiEnvironment(settings: LocalCloudSettings): Record<string, 
     PULUMI_IGNORE_AMBIENT_PLUGINS: "true",
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
     PULUMI_SKIP_UPDATE_CHECK: "true",
+    // What has the very inputs of the last time is not compared once more by its plugin, which would say that nothing differs.
+    PULUMI_ENABLE_LEGACY_DIFF: "true",
     // Pulumi writes a log of each command into its home, a stack's encrypted, and prunes them as these say.
     PULUMI_LOG_ROTATION_MAX_AGE_DAYS: "7",
     PULUMI_LOG_ROTATION_MAX_TOTAL_MB: "50",

@@ -55,7 +55,7 @@ put_to_use() {
   step switch
   switch_to "$release"
   step 'close the ports to other sites'
-  "$here/chillbox-ports" || go_back "the ports of $slug cannot be closed to other sites"
+  are_ports_closed || "$here/chillbox-ports" || go_back "the ports of $slug cannot be closed to other sites"
   step 'reload nginx'
   if ! { apply_nginx && wait_for_answer; }; then go_back "$slug $release does not answer: $(last_lines)"; fi
   unlock switch
@@ -65,6 +65,18 @@ put_to_use() {
   settle_site "$slug"
   step watch
   watch "$1" || go_back "$slug $release failed right after it was put to use: $(last_lines)"
+}
+
+# Whether the kernel has the rules that chillbox-ports loads, and they know the release's ports, as they do when it has those of the release before.
+are_ports_closed() {
+  { [ -e "$RUN/ports" ] && nft list table inet chillbox_sites >/dev/null 2>&1; } || return 1
+  closed=$(cat "$RUN/ports")
+  uid=$(id -u "$slug")
+  for port_socket in "$target"/services/*/data/socket; do
+    [ -e "$port_socket" ] || continue
+    read -r _ _ port <"$port_socket"
+    is_among "$uid . $port" "$closed" || return 1
+  done
 }
 
 # Each candidate shares the held socket with the release in use and takes nobody until its trial ends. Redis comes first, because the
@@ -265,12 +277,21 @@ ending() {
 # note FROM TO RESULT: a line in the append-only log of deploys. Fields between tabs: when, who, from, to, why, and what became of it:
 # installed, rolled back, removed; "refused" and "went back" left FROM in use.
 note() {
-  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(said by unknown)" "${1:--}" "${2:--}" "$(said reason -)" "$3" >>"$site/log"
+  read_said
+  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$said_by" "${1:--}" "${2:--}" "$said_reason" "$3" >>"$site/log"
   fsync "$site/log"
 }
 
-# said KEY DEFAULT: what the input says under this key, fit for a field of the log.
-said() { jq -r --arg key "$1" --arg default "$2" '.[$key] // $default | tostring | gsub("[\u0000-\u001f\u007f]"; " ") | .[:200]' "$WORK/input.json"; }
+# read_said: who the input says is at work, and why, fit for fields of the log.
+read_said() {
+  [ -z "${said_by-}" ] || return 0
+  {
+    IFS= read -r said_by
+    IFS= read -r said_reason || true
+  } <<SAID
+$(jq -r '(.by // "unknown"), (.reason // "-") | tostring | gsub("[\u0000-\u001f\u007f]"; " ") | .[:200]' "$WORK/input.json")
+SAID
+}
 
 # The release that the log says is in use, or nothing. It differs from `current` after a run that was killed between switching and noting.
 logged() {
@@ -282,7 +303,20 @@ is_pinned() {
   [ -e "$site/pin" ] && jq -e --arg release "$1" --arg current "$(current_of "$slug")" '.to == $current and (.from | index([$release]) != null)' "$site/pin" >/dev/null 2>&1
 }
 
+# waiting: services of the release in use that are not started without their secrets, as members of a JSON list.
+waiting() {
+  waiting_list=
+  for waiting_unit in "$site/current/services"/*; do
+    lacks_secrets "$waiting_unit" || continue
+    read -r waiting_path <"$waiting_unit/data/secrets"
+    waiting_path=${waiting_path%/*}
+    case ",$waiting_list," in *",\"${waiting_path##*/}\","*) ;; *) waiting_list="$waiting_list${waiting_list:+,}\"${waiting_path##*/}\"" ;; esac
+  done
+  echo "$waiting_list"
+}
+
 finish() {
   unguard "$slug"
-  printf '{"result":"%s","release":"%s","milliseconds":%d,"switchMilliseconds":%d}\n' "$result" "$release" "$(($(now) - started))" "${switched:-0}"
+  printf '{"result":"%s","release":"%s","milliseconds":%d,"switchMilliseconds":%d,"waiting":[%s]}\n' "$result" "$release" "$(($(now) - started))" \
+    "${switched:-0}" "$(waiting)"
 }

@@ -6,6 +6,13 @@ import { find, listed, optionsOf, record, recording, resolved, useMocks } from "
 before(useMocks);
 
 const endpoint = "http://nyc3.spaces.test";
+/** What the server gets to download with. */
+const downloads = {
+  endpoint,
+  region: "nyc3",
+  accessKey: "storage-download-key-access",
+  secretKey: "storage-download-key-secret",
+};
 const base = { resourceName: "chillbox-test", region: "nyc3" };
 const storageArgs = { ...base, endpoint, forceDestroy: false, protect: true };
 
@@ -54,8 +61,6 @@ async function makeServer() {
       network,
       adminKey,
       userData,
-      storage,
-      spacesEndpoint: endpoint,
       scripts: { path: "/scripts.tar", sha256: "aa" },
       wheelsDigest: "77",
       adminPublicKeys: ["ssh-ed25519 AAAAperson"],
@@ -95,7 +100,7 @@ test("Storage: two private buckets and a key for each who uses them", async () =
   assert.deepEqual(listed(resources), [
     "SpacesBucket storage-artifacts",
     "SpacesBucket storage-immutable",
-    "SpacesKey storage-server-key",
+    "SpacesKey storage-download-key",
     "SpacesKey storage-upload-key",
     "chillbox:index:Storage storage",
     "command:local:Command storage-suffix",
@@ -109,8 +114,8 @@ test("Storage: two private buckets and a key for each who uses them", async () =
     ...bucket,
     name: "chillbox-test-0a1b2c3d-immutable",
   });
-  assert.deepEqual(find(resources, "storage-server-key").inputs, {
-    name: "chillbox-test-server",
+  assert.deepEqual(find(resources, "storage-download-key").inputs, {
+    name: "chillbox-test-download",
     grants: [{ bucket: "chillbox-test-0a1b2c3d-artifacts", permission: "read" }],
   });
   assert.deepEqual(find(resources, "storage-upload-key").inputs.grants, [
@@ -278,14 +283,6 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
       scripts: { path: "/scripts.tar", sha256: "aa" },
       python: { python: "3.13", platforms: ["musllinux_1_2_x86_64"] },
       wheels: "77",
-      spaces: {
-        endpoint,
-        region: "nyc3",
-        accessKey: "storage-server-key-access",
-        secretKey: "storage-server-key-secret",
-        artifactBucket: "chillbox-test-0a1b2c3d-artifacts",
-        immutableBucket: "chillbox-test-0a1b2c3d-immutable",
-      },
       serverName: "box.test",
       adminPublicKeys: ["ssh-ed25519 AAAAperson"],
       sitesKeep: 3,
@@ -424,6 +421,7 @@ test("Site: uploads, then one command with the manifest on stdin, without trigge
   });
   const manifest = JSON.parse(stdin);
   assert.equal(manifest.server, "7");
+  assert.deepEqual(manifest.spaces, downloads);
   assert.equal(manifest.by, "me@laptop");
   assert.equal(manifest.reason, "a test");
   assert.equal(manifest.artifact.key, "sites/shop/put.tar.gz");
@@ -487,6 +485,7 @@ test("Site with secrets: each sealed to the server's key, then one command with 
   assert.deepEqual(JSON.parse(put.inputs.stdin), {
     slug: "shop",
     key: { number: 1, passphrase: "0a1b2c3d" },
+    spaces: downloads,
     secrets: Array(2).fill({ service: "api", file: "api.cfg", format: "envelope", sha256: "sealed", number: 5 }),
   });
   const needed = (name: string) =>

@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -81,7 +90,7 @@ describe("canaries in every kind of secret", async () => {
     for (const name of readdirSync("/dev/shm").filter((each) => each.startsWith("chillbox-"))) {
       hits.push(...(await search.inFolder(join("/dev/shm", name))));
     }
-    return hits.filter((hit) => !isServersOwn(hit));
+    return hits;
   }
 
   async function nowhere(): Promise<void> {
@@ -102,7 +111,7 @@ describe("canaries in every kind of secret", async () => {
       /account's Spaces/,
       /stack's passphrase/,
       /key-passphrase/,
-      /server-key's secret/,
+      /download-key's secret/,
       /upload-key's secret/,
       /admin-key/,
       /envelope/,
@@ -124,6 +133,25 @@ describe("canaries in every kind of secret", async () => {
       checkpoint: { latest: object };
     };
     assert.deepEqual([...readable(state.checkpoint.latest)].sort(), documented.sort());
+  });
+
+  it("Pulumi's own logs are for their owner alone, and go when they are old or too many", async () => {
+    const logs = join(home, "pulumi/logs");
+    const modes = [logs, ...readdirSync(logs).map((name) => join(logs, name))].map(
+      (path) => statSync(path).mode & 0o777,
+    );
+    assert.deepEqual([...new Set(modes)], [0o700, 0o600]);
+    const old = [8, 2, 1].map((days) => {
+      const when = new Date(Date.now() - days * 86_400_000).toISOString().replace(/[-:]|\..*/g, "");
+      return join(logs, `pulumi-${when}-1-planted.log`);
+    });
+    for (const name of old) {
+      writeFileSync(name, "");
+      truncateSync(name, 30 << 20);
+    }
+    await told(copy.shell("pulumi stack ls"));
+    assert.deepEqual(old.map(existsSync), [false, false, true], "one is too old, and two are more than 50 MB");
+    rmSync(old[2] ?? "");
   });
 
   it("a change, by key and by whole file", async () => {
@@ -154,8 +182,8 @@ describe("canaries in every kind of secret", async () => {
     );
     copy.edit(
       "server-scripts/chillbox-configure",
-      "configure_spaces() {",
-      "configure_spaces() {\n  die failed-on-purpose",
+      "configure_releases() {",
+      "configure_releases() {\n  die failed-on-purpose",
     );
     const refused = await copy.chillbox(["up", "--yes", "--", "--debug"]);
     assert.match(refused.output, /With --debug Pulumi shows secrets in plain text/);
@@ -223,6 +251,19 @@ describe("canaries in every kind of secret", async () => {
     assert.match((await copy.chillbox(["doctor"])).output, /npx chillbox state prune --stack local/);
     assert.match((await copy.chillbox(["state", "prune"])).output, /removed what was left/);
     assert.equal((await copy.chillbox(["status"])).exitCode, 0);
+    const spoiled: readonly (readonly [string, RegExp])[] = [
+      ["echo other >.chillbox/passphrase", /\.chillbox\/passphrase is not the one that stack local is encrypted with/],
+      ["chmod 644 .chillbox/passphrase", /others may open it \(mode 0644\)[\s\S]*chmod 600/],
+      ["rm .chillbox/passphrase", /encrypted with a passphrase that is gone/],
+    ];
+    for (const [spoil, why] of spoiled) {
+      await copy.run("sh", ["-c", `cp -p .chillbox/passphrase kept; ${spoil}`]);
+      const { exitCode, output } = await copy.chillbox(["status"]);
+      await copy.run("mv", ["kept", ".chillbox/passphrase"]);
+      assert.equal(exitCode, 1, output);
+      assert.match(output, why);
+      assert.doesNotMatch(output, /\n\s+at .*:\d+:\d+/);
+    }
     await knowMore();
     await nowhere();
   });
@@ -283,11 +324,6 @@ describe("canaries in every kind of secret", async () => {
     assert.ok(watch.exceptions > 0, "the one process that Pulumi hands the configuration was seen");
   });
 });
-
-/** The server reads artifacts with its own Spaces key, which lies on its disk for root alone: docs/security.md says so. */
-function isServersOwn({ canary, place }: Hit): boolean {
-  return canary === "storage-server-key's secret" && place.endsWith("disk.raw");
-}
 
 /** Which parts of a checkpoint have a value that anybody can read. */
 function readable(latest: object): Set<string> {

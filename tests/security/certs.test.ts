@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { acmeDirectory } from "../../local-cloud/acme/names.ts";
 import { TestAcme } from "../server-scripts/acme.ts";
 import { type Said, TestServer } from "../server-scripts/server.ts";
 import { answering, makeTree, siteParts } from "../server-scripts/test-site.ts";
@@ -261,4 +262,35 @@ test("a site that is removed and comes back has its certificate at once; a purge
   assert.equal((await server.ssh("doas chillbox-site remove", { slug: "shop" })).code, 0);
   assert.equal((await server.ssh("doas chillbox-site purge", { slug: "shop" })).code, 0);
   assert.equal(await root("ls -d /var/lib/chillbox/certs/shop 2>/dev/null || echo gone"), "gone");
+});
+
+test("the trial server is asked first, and the real one only when it says yes", { timeout: 240_000 }, async () => {
+  acme.setNames({ "first.test": server.host.address });
+  const { tls } = acme.input as { tls: object };
+  const said = await server.playbook("configure", {}, { tls: { ...tls, trial: `${acmeDirectory}?trial` } });
+  assert.equal(said.code, 0, said.errors);
+  await install("first", 8104, ["first.test", "blocked.test"]);
+  assert.deepEqual((await newCertificate("first", undefined, 180)).certificate?.names, ["first.test"]);
+  assert.equal(await page("https://first.test/nginx"), "first");
+  const accounts = await root("ls /var/lib/chillbox/acme/accounts | wc -l");
+  assert.equal(accounts, "2", "the trial server has an account of its own");
+  const log = await root("grep -rh 'trial order' /var/log");
+  assert.match(log, /the trial order for first\.test was filled/);
+  assert.doesNotMatch(log, /blocked\.test/);
+});
+
+test("with tls switched off all sites are on port 80 again; switched on, they have their certificates at once", {
+  timeout: 240_000,
+}, async () => {
+  const { tls } = acme.input as { tls: object };
+  const orders = acme.orders;
+  assert.equal((await server.playbook("configure", {}, { tls: { ...tls, enabled: false } })).code, 0);
+  await renew("now");
+  assert.equal((await visit("http://first.test/nginx")).out.trim(), "first");
+  assert.notEqual((await visit("https://first.test/nginx")).code, 0);
+  assert.equal((await certificateOf("first")).certificate, null);
+  assert.equal((await server.playbook("configure", {}, acme.input)).code, 0);
+  await renew("now", "first");
+  assert.equal(await page("https://first.test/nginx"), "first");
+  assert.equal(acme.orders, orders, "the CA gave nothing new");
 });

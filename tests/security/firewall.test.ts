@@ -199,6 +199,7 @@ test("ssh forwards nothing", async () => {
 test("ssh speaks nothing old", async () => {
   for (const [option, problem] of [
     ["KexAlgorithms=diffie-hellman-group14-sha256", /no matching key exchange/],
+    ["KexAlgorithms=curve25519-sha256", /no matching key exchange/],
     ["Ciphers=aes128-ctr", /no matching cipher/],
     ["HostKeyAlgorithms=rsa-sha2-512", /no matching host key type/],
   ] as const) {

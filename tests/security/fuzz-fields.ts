@@ -132,6 +132,8 @@ const surroundings = {
   subnet: "10.1.0.0/24",
 };
 
+const spaces = { endpoint: "http://nyc3.spaces.test", region: "nyc3", accessKey: "A", secretKey: "S" };
+
 const [service, worker] = [0, 0] as const;
 /** As Python writes JSON. */
 const healthWord = (path: string, status: string) =>
@@ -443,7 +445,8 @@ async function sample(folder: string, field: Field, text: string, domain: string
     }
     checkVersion(slug, site.version ?? "");
     const built = { ...release(domain), version: site.version ?? "", env: site.env };
-    const manifest = buildManifest({ site, release: built, surroundings, server: "1", by: "test", reason: "test" });
+    const rest = { surroundings, spaces, server: "1", by: "test", reason: "test" };
+    const manifest = buildManifest({ site, release: built, ...rest });
     if (field.isName) return { ...taken, manifest, backs: [] };
     if (!field.backs) {
       refuseTrace(field, text, manifest);

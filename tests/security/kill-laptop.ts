@@ -16,24 +16,41 @@ export async function killAt(
   text: string,
   milliseconds = 300,
 ): Promise<void> {
+  await killWhen(copy, words, (said) => said.includes(text), { milliseconds });
+}
+
+/**
+ * The same, soon after something is true.
+ * @param isTime asked again and again, with what the command has said so far
+ * @param options.milliseconds after that; default 0
+ * @param options.input its standard input
+ * @throws when the command ended before
+ */
+export async function killWhen(
+  copy: ProjectCopy,
+  words: readonly string[],
+  isTime: (said: string) => boolean,
+  { milliseconds = 0, input = "" }: { milliseconds?: number; input?: string | Buffer } = {},
+): Promise<void> {
   const child = spawn(process.execPath, ["cli/chillbox.mjs", ...words], {
     cwd: copy.folder,
     env: copy.environment,
-    stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });
   const ended = once(child, "exit");
+  child.stdin.on("error", () => {});
+  child.stdin.end(input);
   let said = "";
-  const seen = new Promise<boolean>((resolve) => {
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8").on("data", (part: string) => {
-        said += part;
-        if (said.includes(text)) resolve(true);
-      });
-    }
-    child.once("exit", () => resolve(false));
-  });
-  if (!(await seen)) throw new Error(`\`chillbox ${words.join(" ")}\` never said "${text}":\n${said}`);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (part: string) => {
+      said += part;
+    });
+  }
+  while (!isTime(said)) {
+    if (child.exitCode !== null)
+      throw new Error(`\`chillbox ${words.join(" ")}\` ended before it was killed:\n${said}`);
+    await sleep(2);
+  }
   await sleep(milliseconds);
   const pids = withDescendants(child.pid ?? 0);
   // Stopped first: a process that sees another one end could still do something about it.

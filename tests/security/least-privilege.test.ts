@@ -53,7 +53,7 @@ const storage = new Storage(
 );
 export const artifacts = storage.artifactBucket.name;
 export const immutables = storage.immutableBucket.name;
-export const server = pulumi.output(storage.serverKey);
+export const server = storage.downloads;
 export const upload = storage.uploads(storage.artifactBucket.name);
 `;
 

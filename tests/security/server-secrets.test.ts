@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SealedSecret } from "../../local-commands/seal-secret.ts";
-import { type Said, TestServer } from "../server-scripts/server.ts";
+import { type Said, spaces, TestServer } from "../server-scripts/server.ts";
 import { answering, makeTree, siteParts } from "../server-scripts/test-site.ts";
 import { Visitor } from "../server-scripts/visitors.ts";
 import { ensureKey, newPassphrase, offer, type ServerKey, seal, sealOlder } from "./secrets.ts";
@@ -56,7 +56,7 @@ test("a server's key is made once, is locked at rest, and knows its own passphra
 });
 
 test("a service waits for its secret, and starts by itself when it is there", { timeout: 120_000 }, async () => {
-  await install("1.0.0");
+  assert.deepEqual((await install("1.0.0")).waiting, ["api"]);
   assert.equal(await get("/open/"), "open");
   assert.match(await get("/api/"), /502/);
   assert.deepEqual(await states(), ["waiting"]);
@@ -276,7 +276,7 @@ async function onlyOne(word: string): Promise<void> {
 }
 
 function putInput(secrets: readonly SealedSecret[], more: Record<string, unknown> = {}): object {
-  return { slug: "shop", key: { number: key.number, passphrase: key.passphrase }, secrets, ...more };
+  return { slug: "shop", spaces, key: { number: key.number, passphrase: key.passphrase }, secrets, ...more };
 }
 
 async function put(secrets: readonly SealedSecret[], more?: Record<string, unknown>): Promise<Said> {
@@ -292,7 +292,7 @@ function otherDigest(good: SealedSecret): SealedSecret {
 }
 
 /** Installs a release whose service "api" reads a secret, or does not. */
-async function install(version: string, reads = true): Promise<void> {
+async function install(version: string, reads = true): Promise<{ waiting: string[] }> {
   const tree = makeTree(folder, "shop", version, reads ? reader : answering("none"));
   cpSync(join(tree, "api"), join(tree, "open"), { recursive: true });
   renameSync(join(tree, "open/shop_api"), join(tree, "open/shop_open"));
@@ -310,6 +310,7 @@ async function install(version: string, reads = true): Promise<void> {
   });
   const said = await server.ssh("doas chillbox-site install", manifest);
   assert.equal(said.code, 0, said.errors);
+  return JSON.parse(said.out);
 }
 
 async function get(page: string): Promise<string> {

@@ -45,6 +45,24 @@ log_of() {
 # stamped SECONDS TEXT: a line as s6-log writes it, that long ago.
 stamped() { printf '%s.123456789  %s\n' "$(date -d "@$(($(date +%s) - $1))" '+%Y-%m-%d %H:%M:%S')" "$2"; }
 
+@test "logs says which services have not begun to write, and why" {
+  site 1.0.0
+  logged - 1 installed
+  for service in api mail open; do
+    mkdir -p "$sites/hello/current/services/$service/data"
+    echo "/run/tmp/chillbox_secrets/hello/$service/$service.cfg" >"$sites/hello/current/services/$service/data/secrets"
+  done
+  mkdir -p "$sites/hello/secrets" "$ROOT/run/tmp/chillbox_secrets/hello/open"
+  touch "$ROOT/run/tmp/chillbox_secrets/hello/open/open.cfg"
+  echo '{"format":1,"secrets":[{"service":"mail","file":"mail.cfg"}]}' >"$sites/hello/secrets/list.json"
+  run script chillbox-logs hello
+  [ "${lines[0]}" = 'chillbox-logs: api waits for its secrets: npx chillbox secrets' ]
+  [ "${lines[1]}" = 'chillbox-logs: mail is locked: npx chillbox unlock' ]
+  [[ ${lines[2]} == *installed ]]
+  refuses 'there is no such log yet' script chillbox-logs hello api
+  [ "${lines[0]}" = 'chillbox-logs: api waits for its secrets: npx chillbox secrets' ]
+}
+
 @test "logs prints the services' logs and nginx's, each or all, and none of a site whose name begins alike" {
   log_of hello-world api
   echo no >"$log"

@@ -23,7 +23,7 @@ check() { script chillbox-manifest check <"${1-$manifest.changed}"; }
 
 @test "check prints the manifest in one form, without who and where" {
   check "$manifest" >"$BATS_TEST_TMPDIR/one"
-  with '.by = "another" | .reason = "other" | .server = "8"'
+  with '.by = "another" | .reason = "other" | .server = "8" | .spaces = {"secretKey": "x"}'
   check >"$BATS_TEST_TMPDIR/two"
   cmp "$BATS_TEST_TMPDIR/one" "$BATS_TEST_TMPDIR/two"
   [ "$(jq -r 'has("by"), has("server"), .slug' "$BATS_TEST_TMPDIR/one" | xargs)" = 'false false my-site' ]

@@ -8,7 +8,7 @@ import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildImage } from "../../image/build.ts";
 import { packFolder, readFolder, sha256 } from "../../lib/archive.ts";
-import { sealEnvelope } from "../../lib/envelope.ts";
+import { type EnvelopePurpose, sealEnvelope } from "../../lib/envelope.ts";
 import { renderFirstBoot } from "../../lib/first-boot.ts";
 import type { ServerPython } from "../../lib/pip.ts";
 import { packServerScripts } from "../../lib/server-scripts.ts";
@@ -18,6 +18,14 @@ import { TestHost } from "../image/host.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
 const gateway = "198.18.200.1";
+
+/** What the server downloads with. */
+export const spaces = {
+  endpoint: `http://${gateway}`,
+  region: "nyc3",
+  accessKey: "key",
+  secretKey: "canary-of-spaces",
+};
 
 /** What a command said. */
 export interface Said {
@@ -48,6 +56,11 @@ export class TestServer {
   /** The server's Python and platforms; known once it is enrolled. */
   get python(): ServerPython {
     return this.#python;
+  }
+
+  /** What its envelope was sealed for, and the private key for it, as the stack has them. */
+  get envelope(): { readonly key: string; readonly sha256: string; readonly purpose: EnvelopePurpose } {
+    return { ...this.#envelope, purpose };
   }
 
   /** Boots the image and waits for ssh. */
@@ -176,6 +189,7 @@ export class TestServer {
       artifact: { bucket: "artifacts", key: packed.sha256, sha256: packed.sha256, size: bytes.length },
       serverName: `${slug}.test`,
       domains: [`${slug}.test`],
+      spaces,
       nginx: `server { include /etc/nginx/conf.d/${slug}.ssl_cert.include; server_name ${slug}.test; root /srv/${slug}/root; }\n`,
       services: [],
       by: "test",
@@ -213,14 +227,6 @@ export class TestServer {
       scripts: await packServerScripts(join(repository, "server-scripts"), this.host.path("scripts")),
       python: this.#python,
       wheels: await carriedDigest(repository),
-      spaces: {
-        endpoint: `http://${gateway}`,
-        region: "nyc3",
-        accessKey: "key",
-        secretKey: "secret",
-        artifactBucket: "artifacts",
-        immutableBucket: "immutable",
-      },
       serverName: "box.test",
       adminPublicKeys: [],
       sitesKeep: 3,

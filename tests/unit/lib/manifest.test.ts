@@ -59,7 +59,8 @@ const surroundings = {
   s3Endpoint: "http://nyc3.spaces.test",
   subnet: "10.1.0.0/24",
 };
-const parts: ManifestParts = { site, release, surroundings, server: "7", by: "me@laptop", reason: "pulumi up" };
+const spaces = { endpoint: "http://nyc3.spaces.test", region: "nyc3", accessKey: "A", secretKey: "S" };
+const parts: ManifestParts = { site, release, surroundings, server: "7", spaces, by: "me@laptop", reason: "pulumi up" };
 
 test("a variable may have any name and be empty", () => {
   const environment = ["__proto__", "EMPTY"].map((name) => ({ name, value: name === "EMPTY" ? "" : "x" }));
@@ -97,6 +98,7 @@ test("the manifest of a site", () => {
     serverName: "shop.test",
     domains: ["shop.test", "www.shop.test"],
     crontab: [],
+    spaces,
     by: "me@laptop",
     reason: "pulumi up",
   });
@@ -196,6 +198,7 @@ test("what a site is decides its release, who deploys it and where does not", ()
   const changed: [string, Partial<ManifestParts>, boolean][] = [
     ["who", { by: "you@desk" }, false],
     ["where", { server: "8" }, false],
+    ["the key to download with", { spaces: { ...spaces, secretKey: "T" } }, false],
     ["domains", { site: { ...site, domains: ["shop.test"] } }, true],
     ["a variable in the template", { surroundings: { ...surroundings, immutableBucketHost: "x.test" } }, true],
     ["a service", { site: { ...site, services: [] } }, true],
