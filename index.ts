@@ -96,6 +96,7 @@ const server = new Server(
     sshAllowedAddresses: serverSettings.sshAllowedAddresses,
     outbound: serverSettings.outbound,
     limits: serverSettings.limits,
+    updates: serverSettings.updates,
     protect,
   },
   opts,

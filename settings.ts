@@ -43,6 +43,8 @@ export interface Settings {
     readonly keyNumber: number;
     /** Of each service of a site, and disk of each site; 0 stands for a share of the server. */
     readonly limits: { readonly memoryMiB: number; readonly processes: number; readonly diskMiB: number };
+    /** Of Alpine's packages. window: `HH:MM-HH:MM`, UTC; reboot: whether the server restarts itself in it when an update asks for that. */
+    readonly updates: { readonly automatic: boolean; readonly window: string; readonly reboot: boolean };
   };
   /** The sites' secrets: never in a message, an argument or an input that is not secret. */
   readonly secrets: SecretsConfig;
@@ -97,6 +99,9 @@ const keys = [
   "outbound",
   "serviceMemory",
   "serviceProcesses",
+  "automaticUpdates",
+  "automaticReboot",
+  "updateWindow",
   "siteDisk",
   "manageDns",
   "dnsZones",
@@ -177,6 +182,11 @@ export function readSettings(): Settings {
         memoryMiB: check.share("serviceMemory", 32, 1_048_576),
         processes: check.share("serviceProcesses", 16, 65_536),
         diskMiB: check.share("siteDisk", 64, 16_777_216),
+      },
+      updates: {
+        automatic: check.boolean("automaticUpdates"),
+        window: check.window("updateWindow"),
+        reboot: check.boolean("automaticReboot"),
       },
     },
     secrets: check.secrets("secrets"),
@@ -269,6 +279,15 @@ class Checker {
   /** A whole number, or 0 for a share of the server. */
   share(key: Key, least: number, most: number): number {
     return this.#config.get(key) === "0" ? 0 : this.integer(key, least, most);
+  }
+
+  /** A part of each day that lasts at least an hour: `HH:MM-HH:MM`. */
+  window(key: Key): string {
+    const what = "a part of the day of an hour or more, in UTC, such as 03:00-05:00";
+    const value = this.text(key, /^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/, what);
+    const [begin = 0, end = 0] = value.split("-").map((time) => Number(time.slice(0, 2)) * 60 + Number(time.slice(3)));
+    if (value !== "" && (end - begin + 1440) % 1440 < 60) this.#complain(key, `is ${JSON.stringify(value)}`, what);
+    return value;
   }
 
   boolean(key: Key): boolean {

@@ -1,7 +1,7 @@
 /**
  * Runs one of the playbooks of this folder against one server.
  *
- *   node ansible/run.ts enrol|configure|unlock    input: one JSON object on stdin ({@link RunInput}); output: one JSON object on stdout
+ *   node ansible/run.ts enrol|configure|unlock|update    input: one JSON object on stdin ({@link RunInput}); output: one JSON object on stdout
  *
  * Ansible keeps to itself: its own configuration, HOME and known_hosts, `ssh -F none`; keys and input lie in a private folder on tmpfs that
  * goes away with this program. A booting server is waited for. Progress goes to stderr, whose last line says what failed; exit code 1 then.
@@ -50,6 +50,7 @@ interface ConfigureFiles {
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
+const playbooks = ["enrol", "configure", "unlock", "update"] as const;
 /** A virtual machine of the local cloud may be emulated in software. */
 const isSlow = localCloudSettings().dropletDriver === "qemu";
 const BOOT_LIMIT_MS = isSlow ? 900_000 : 90_000;
@@ -63,8 +64,7 @@ let playbook: ReturnType<typeof spawn> | undefined;
 
 async function main(): Promise<void> {
   const playbookName = process.argv[2];
-  if (playbookName !== "enrol" && playbookName !== "configure" && playbookName !== "unlock")
-    throw new UserError("Say: node ansible/run.ts enrol|configure|unlock");
+  if (!isPlaybook(playbookName)) throw new UserError(`Say: node ansible/run.ts ${playbooks.join("|")}`);
   const input = readInput(await text(process.stdin));
   const folder = await makePrivateFolder("chillbox-ansible-");
   try {
@@ -77,6 +77,10 @@ async function main(): Promise<void> {
     await closeConnections(folder);
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+function isPlaybook(name: string | undefined): name is (typeof playbooks)[number] {
+  return playbooks.some((playbook) => playbook === name);
 }
 
 function readInput(json: string): RunInput {

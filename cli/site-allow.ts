@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { basename, join, relative } from "node:path";
-import { createInterface } from "node:readline/promises";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import {
   type AllowedCommands,
@@ -12,6 +11,7 @@ import {
 } from "../lib/site-commands.ts";
 import { readSiteFile } from "../lib/site-file.ts";
 import { UserError } from "../lib/user-error.ts";
+import { isConfirmed } from "./confirm.ts";
 import { stack as stackOfLocalCloud } from "./pulumi.ts";
 import { sitesFolder } from "./sites-folder.ts";
 import { readConfig, setInConfig, stackConfigFile } from "./stack-config.ts";
@@ -43,7 +43,11 @@ export async function allowCommands({ slug, stack, yes }: AllowOptions): Promise
   print(`Commands of ${shown(path)}, which run on this machine, as you, when a version is built:`);
   print(showCommands(commands));
   if (isAllowed(slug, commands, await readAllowedCommands(settings, stack))) return print("They are allowed already.");
-  if (!yes && !(await ask(slug, stack))) throw new UserError("Nothing was allowed.");
+  if (
+    !yes &&
+    !(await isConfirmed("May they run?", `If the commands above may run: ${allowCommand(slug, stack)} --yes`))
+  )
+    throw new UserError("Nothing was allowed.");
   await setInConfig(file, [key, slug], commandsDigest(commands));
   print(`Allowed, until they change; ${basename(file)} remembers it.`);
 }
@@ -55,20 +59,6 @@ export async function readAllowedCommands(
 ): Promise<AllowedCommands> {
   const { [key]: allowed } = await readConfig(stackConfigFile(settings, stack));
   return typeof allowed === "object" && allowed !== null ? (allowed as AllowedCommands) : {};
-}
-
-async function ask(slug: string, stack: string): Promise<boolean> {
-  if (!process.stdin.isTTY || !process.stdout.isTTY) {
-    throw new UserError(
-      `There is no terminal to ask. If the commands above may run: ${allowCommand(slug, stack)} --yes`,
-    );
-  }
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  try {
-    return /^y(es)?$/i.test((await terminal.question("May they run? [y/N] ")).trim());
-  } finally {
-    terminal.close();
-  }
 }
 
 function print(text: string): void {

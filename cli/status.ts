@@ -79,6 +79,39 @@ export interface CertificateStatus {
   }[];
 }
 
+/** A package of Alpine's that another version took the place of. null: it was not there, or is not there any more. */
+export interface PackageChange {
+  readonly package: string;
+  readonly from: string | null;
+  readonly to: string | null;
+}
+
+/** What `chillbox-update status` prints on the server. */
+export interface UpdateStatus {
+  readonly automatic: boolean;
+  /** `HH:MM-HH:MM`, UTC. */
+  readonly window: string | null;
+  readonly reboots: boolean;
+  /** When it does it by itself. UTC, ISO 8601. */
+  readonly next: string | null;
+  /** The last run. problem: null when all went well. */
+  readonly last: { readonly when: string; readonly problem: string | null } | null;
+  /** The newest last. */
+  readonly log: readonly (PackageChange & { readonly when: string })[];
+  /** What stays, because a site does not start with it, `_nginx`, or the `_server` itself. */
+  readonly held: readonly {
+    readonly package: string;
+    readonly from: string;
+    readonly to: string;
+    readonly because: string;
+    readonly reason: string;
+  }[];
+  /** Sites that go on with files from before an update. */
+  readonly old: readonly string[];
+  /** Why the server should be restarted. */
+  readonly reboot: readonly string[];
+}
+
 interface Amount {
   readonly totalBytes: number;
   readonly availableBytes: number;
@@ -103,6 +136,8 @@ export interface Status {
   readonly sites: readonly SiteStatus[];
   /** Servers that were configured by older versions tell none. */
   readonly certificates?: readonly CertificateStatus[];
+  /** So do they. */
+  readonly updates?: UpdateStatus;
 }
 
 /** Part of its life that is left when a certificate needs a person: the server renews at a third, and a person has to at that time. */
@@ -117,7 +152,7 @@ const NEARLY_FULL = 13;
  * The status as tables for a person.
  * @param now milliseconds since 1970
  */
-export function renderStatus({ server, sites, certificates }: Status, now: number = Date.now()): string {
+export function renderStatus({ server, sites, certificates, updates }: Status, now: number = Date.now()): string {
   const facts = [
     [
       "server",
@@ -127,6 +162,7 @@ export function renderStatus({ server, sites, certificates }: Status, now: numbe
     ["memory", free(server.memory)],
     ["disk", free(server.disk)],
     ["nginx", server.nginx.up ? `up ${duration(server.nginx.seconds)}` : "down"],
+    ...(updates ? [["updates", lastUpdate(updates)]] : []),
   ];
   const list =
     sites.length > 0
@@ -139,13 +175,37 @@ export function renderStatus({ server, sites, certificates }: Status, now: numbe
       : [];
   const locked = server.locked ? ["The server is locked since it was started: npx chillbox unlock"] : [];
   const unnamed = (certificates ?? []).flatMap(failingNames);
-  const notes = [
-    ...full,
-    ...locked,
-    ...sites.flatMap((site) => notesOf(site, now, certificates ?? [])),
-    ...unnamed,
-  ].map((note) => `${note}\n`);
+  const ofSites = sites.flatMap((site) => notesOf(site, now, certificates ?? []));
+  const ofUpdates = updates ? updateNotes(updates) : [];
+  const notes = [...full, ...locked, ...ofSites, ...unnamed, ...ofUpdates].map((note) => `${note}\n`);
   return plainText(`${renderTable(facts)}\n${list}${notes.length > 0 ? `\n${notes.join("")}` : ""}`);
+}
+
+/** The newest update, and when there will be others. */
+function lastUpdate({ next, log }: UpdateStatus): string {
+  const when = log.at(-1)?.when;
+  const packages = log.filter((change) => change.when === when);
+  const newest = when
+    ? `${packages.map(({ package: name, from, to }) => `${name} ${from ?? "(new)"} -> ${to ?? "(gone)"}`).join(", ")} at ${time(when)}`
+    : "none yet";
+  return `${newest}; ${next ? `next at ${time(next)}` : "never by itself"}`;
+}
+
+function updateNotes({ last, held, old, reboot }: UpdateStatus): string[] {
+  return [
+    ...(last?.problem ? [`The update at ${time(last.when)} failed: ${last.problem}`] : []),
+    ...heldNotes(held),
+    ...old.map((slug) => `${slug} goes on with files from before an update: it does not start with the new ones.`),
+    ...(reboot.length > 0 ? [`A restart is wanted: ${reboot.join("; ")}. npx chillbox update --reboot`] : []),
+  ];
+}
+
+/** Which packages stay as they are, and why, a line each. */
+export function heldNotes(held: UpdateStatus["held"]): string[] {
+  return held.map(({ package: name, from, to, because, reason }) => {
+    const who = { _nginx: "nginx", _server: "the server" }[because] ?? because;
+    return `${name} stays at ${from}: with ${to} ${who} does not start (${reason}).`;
+  });
 }
 
 /** A site's deploys as a table for a person. */

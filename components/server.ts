@@ -36,6 +36,8 @@ export interface ServerArgs {
   readonly outbound: readonly Outbound[];
   /** Of each service of a site; 0 stands for a share of the server. */
   readonly limits: { readonly memoryMiB: number; readonly processes: number; readonly diskMiB: number };
+  /** When it brings Alpine's packages up to date by itself. window: `HH:MM-HH:MM`, UTC. */
+  readonly updates: { readonly automatic: boolean; readonly window: string; readonly reboot: boolean };
   /** Whether Pulumi refuses to remove the droplet. */
   readonly protect: boolean;
 }
@@ -158,6 +160,7 @@ export class Server extends pulumi.ComponentResource {
             tls: args.tls,
             firewall: { sshAllowedAddresses: args.sshAllowedAddresses, outbound: args.outbound },
             limits: args.limits,
+            updates: args.updates,
           },
         },
         showsProgress: true,

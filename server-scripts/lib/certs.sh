@@ -40,11 +40,3 @@ has_certificate() { grep -Fqx -- "$2" "$CERTS/$1/current/names" 2>/dev/null; }
 
 # wake_certs: whoever gets certificates looks at once whether one is wanted.
 wake_certs() { s6-svc -1 "$TREE/certs" 2>/dev/null || true; }
-
-# Whoever gets certificates, as a service of the tree; it stays the same for all versions of the scripts.
-add_certs_service() {
-  put_service certs "#!/bin/sh
-exec </dev/null 1<>$RUN/log/tree 2>&1
-cd /
-exec $SCRIPTS/current/chillbox-certs watch"
-}

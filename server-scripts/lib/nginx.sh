@@ -30,6 +30,56 @@ cd /
 exec env -i PATH=/usr/bin:/bin s6-setuidgid nginx $SCRIPTS/current/chillbox-rotate"
 }
 
+# add_nginx NAME CONFIGURATION: nginx as the service NAME (chillbox-nginx tells which). A server that runs may have an older one.
+add_nginx() {
+  mkdir -p "$SERVICES/$1"
+  cat >"$SERVICES/$1/run.new" <<RUN
+#!/bin/sh
+exec </dev/null 1<>$RUN/log/tree 2>&1
+cd /
+umask 027
+exec $SCRIPTS/current/chillbox-nginx $1 $2
+RUN
+  chmod 755 "$SERVICES/$1/run.new"
+  # QUIT lets requests end; worker_shutdown_timeout bounds it.
+  echo SIGQUIT >"$SERVICES/$1/down-signal"
+  mv "$SERVICES/$1/run.new" "$SERVICES/$1/run"
+}
+
+# renew_nginx: another nginx takes over from the running one. A second one stands in meanwhile, on the same sockets; its pid file is its own.
+renew_nginx() {
+  add_nginx nginx "$NGINX_CONF"
+  lock switch 120
+  renew_old=$(s6-svstat -o pid "$TREE/nginx" 2>/dev/null || echo -1)
+  sed 's|^pid .*|pid /run/chillbox/nginx/own/next-pid;|' "$NGINX_CONF" | put_file 640 root:nginx "$NGINX_RUN/next.conf" || true
+  add_nginx nginx-next "$NGINX_RUN/next.conf"
+  link_service nginx-next
+  renew_code=0
+  if works nginx-next; then
+    step 'start nginx anew'
+    s6-svc -r "$TREE/nginx"
+    works nginx "$renew_old" || renew_code=1
+  else
+    renew_code=1
+  fi
+  # Where it did not come up, the one beside it goes on with its visitors.
+  if [ "$renew_code" = 0 ] || is_up nginx; then drop_service nginx-next; fi
+  unlock switch
+  [ "$renew_code" = 0 ] || log "nginx does not start anew: see /var/log/chillbox/current"
+  return "$renew_code"
+}
+
+# works SERVICE [PID]: waits until this nginx, which is another process than PID, has workers.
+works() {
+  works_until=$(($(date +%s) + 30))
+  while [ "$(date +%s)" -lt "$works_until" ]; do
+    works_pid=$(s6-svstat -o pid "$TREE/$1" 2>/dev/null || echo -1)
+    if [ "$works_pid" -gt 0 ] && [ "$works_pid" != "${2-}" ] && pgrep -P "$works_pid" >/dev/null; then return 0; fi
+    sleep 0.1
+  done
+  return 1
+}
+
 as_nginx() { (cd / && umask 027 && "$SCRIPTS/current/chillbox-as-nginx" "$@"); }
 
 # check_nginx SLUG RELEASE_FOLDER: nginx -t on everything that runs, with this release in the place of the site's current one. Returns 1 with

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # The tree of supervised services: one s6-svscan over $RUN/scan; the service folders themselves are copies in $RUN/services.
-# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance>[_<mark of its secrets>] (a slug has no dot or plus, so none can be another's). What a unit is
+# Names: fdholder, nginx, log+NAME, and <slug>.<unit>@<instance>[_<mark of its secrets>][+<how often it was renewed>] (a slug has no dot or plus, so none can
+# be another's). What a unit is
 # tells manifest/unit.py.
 # shellcheck disable=SC2154  # RUN, SITES, SCRIPTS come from chillbox.sh
 
@@ -50,8 +51,8 @@ put_service() {
   mv "$SERVICES/$1.new" "$SERVICES/$1"
 }
 
-# start_zygote PYTHON: the process that forks services with these packages (python/zygote.py): one for each set that chillbox has carried
-# here and a service still uses. Without it, a service runs on its own.
+# start_zygote PYTHON[+NUMBER]: the process that forks services with these packages (python/zygote.py): one for each set that chillbox has
+# carried here and a service still uses, and another after an update of Python. Without it, a service runs on its own.
 start_zygote() {
   if [ ! -e "$SERVICES/zygote@$1" ]; then
     # Two installs may be the first at once.
@@ -64,7 +65,7 @@ exec </dev/null 1<>$RUN/log/tree 2>&1
 cd /
 mkdir -p -m 700 $RUN/zygote $RUN/zygote/$1
 exec env -i PATH=/usr/bin:/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1 \\
-  python3 -IS $SCRIPTS/current/python/zygote.py $STATE/python/$1 $RUN/zygote/$1/socket 3
+  python3 -IS $SCRIPTS/current/python/zygote.py $STATE/python/${1%%+*} $RUN/zygote/$1/socket 3
 RUN
     chmod 755 "$start_zygote_new/run"
     mv -T "$start_zygote_new" "$SERVICES/zygote@$1" 2>/dev/null || rm -rf "$start_zygote_new"
@@ -112,6 +113,14 @@ add_logger() {
   put_service "log+$1" "#!/bin/sh
 $add_logger_limit
 exec s6-log -b n5 s1000000 T \"$2\" 0<>\"$RUN/log/$1\""
+}
+
+# add_watch NAME: chillbox-NAME watch as a service; it stays the same for all versions of the scripts.
+add_watch() {
+  put_service "$1" "#!/bin/sh
+exec </dev/null 1<>$RUN/log/tree 2>&1
+cd /
+exec $SCRIPTS/current/chillbox-$1 watch"
 }
 
 # units_of RELEASE_FOLDER [GROUP]: lines of the names of those that can run. GROUP: first (started before the others), overlapping (runs beside its
@@ -170,11 +179,14 @@ group_of() {
 # names_of MANIFEST: the names of a site's services and workers, a line each. All of them have a folder and a virtual environment.
 names_of() { jq -r '.services[].name' "$1"; }
 
-# running_name SLUG RELEASE UNIT: what the running copy of a release's unit is called. With other secrets it is another one.
+# running_name SLUG RELEASE UNIT: what the running copy of a release's unit is called. With other secrets it is another one, and after an update
+# of the system that it had to be started anew for (chillbox-renew).
 running_name() {
   running_name_folder=$SITES/$1/releases/$2/services/$3
   read -r running_name_instance <"$running_name_folder/data/instance"
-  echo "$1.$3@$running_name_instance$(secrets_mark "$running_name_folder")"
+  running_name_renewed=
+  [ ! -e "$RUN/renewed/$1/$3" ] || read -r running_name_renewed <"$RUN/renewed/$1/$3" || true
+  echo "$1.$3@$running_name_instance$(secrets_mark "$running_name_folder")$running_name_renewed"
 }
 
 # running_names SLUG RELEASE [GROUP]: those of all its units.
@@ -208,6 +220,11 @@ copy_unit() {
   # With owners and modes, since data/private is for the unit's own user alone.
   cp -Rp "$copy_from" "$SERVICES/$copy_name.new"
   [ -z "${4-}" ] || : >"$SERVICES/$copy_name.new/data/trial"
+  if [ -e "$RUN/renewed/_zygote" ] && [ -e "$copy_from/data/zygote-python" ]; then
+    read -r copy_python <"$copy_from/data/zygote-python"
+    read -r copy_renewed <"$RUN/renewed/_zygote"
+    echo "$copy_python$copy_renewed" >"$SERVICES/$copy_name.new/data/zygote-python"
+  fi
   mv "$SERVICES/$copy_name.new" "$SERVICES/$copy_name"
 }
 

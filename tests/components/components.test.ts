@@ -76,6 +76,7 @@ async function makeServer() {
       sshAllowedAddresses: ["198.51.100.0/24"],
       outbound: [],
       limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
+      updates: { automatic: true, window: "03:00-05:00", reboot: true },
       protect: true,
     },
     recording,
@@ -295,6 +296,7 @@ test("Server: droplet, address, enrol as root, configure as the admin user", asy
       },
       firewall: { sshAllowedAddresses: ["198.51.100.0/24"], outbound: [] },
       limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
+      updates: { automatic: true, window: "03:00-05:00", reboot: true },
     },
   });
   const { server } = made;

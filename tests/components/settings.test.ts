@@ -178,3 +178,11 @@ test("ways out are read, and shares of the server are 0", () => {
   ]);
   assert.deepEqual(server.limits, { memoryMiB: 0, processes: 20, diskMiB: 0 });
 });
+
+test("the window for updates is a part of the day of an hour or more", () => {
+  const { server } = settingsWith({ updateWindow: "23:30-00:30", automaticReboot: false });
+  assert.deepEqual(server.updates, { automatic: true, window: "23:30-00:30", reboot: false });
+  for (const updateWindow of ["3:00-5:00", "03:00-03:30", "24:00-02:00", "03:00"]) {
+    assert.throws(() => settingsWith({ updateWindow }), /updateWindow is .*an hour or more/);
+  }
+});

@@ -101,7 +101,7 @@ export class TestServer {
 
   /** Runs a playbook as the program does. */
   async playbook(
-    name: "enrol" | "configure",
+    name: "enrol" | "configure" | "update",
     changes: Record<string, unknown> = {},
     inputChanges: Record<string, unknown> = {},
   ): Promise<Said> {
@@ -136,14 +136,14 @@ export class TestServer {
     if (signal !== "SIGKILL") throw new Error(`${name} had ended before "${task}" was killed:\n${said}`);
   }
 
-  async #playbookInput(name: "enrol" | "configure", inputChanges: Record<string, unknown>): Promise<object> {
+  async #playbookInput(name: "enrol" | "configure" | "update", inputChanges: Record<string, unknown>): Promise<object> {
     return {
       host: this.host.address,
       port: 22,
       user: name === "enrol" ? "root" : "chillbox",
       privateKey: this.host.text("key"),
       hostKeys: this.hostKeys,
-      input: { ...(name === "enrol" ? this.#enrolInput() : await this.#configureInput()), ...inputChanges },
+      input: { ...(await this.#scriptInput(name)), ...inputChanges },
     };
   }
 
@@ -214,6 +214,11 @@ export class TestServer {
     await this.host.close();
   }
 
+  async #scriptInput(name: "enrol" | "configure" | "update"): Promise<Record<string, unknown>> {
+    if (name === "update") return {};
+    return name === "enrol" ? this.#enrolInput() : this.#configureInput();
+  }
+
   #enrolInput(): Record<string, unknown> {
     return { envelopeKey: this.#envelope.key, envelopeSha256: this.#envelope.sha256, purpose };
   }
@@ -237,6 +242,7 @@ export class TestServer {
       },
       firewall: { sshAllowedAddresses: ["0.0.0.0/0"], outbound: [] },
       limits: { memoryMiB: 0, processes: 0, diskMiB: 0 },
+      updates: { automatic: false, window: "03:00-05:00", reboot: false },
     };
   }
 

@@ -115,6 +115,39 @@ describe("status and log for a person", () => {
     assert.doesNotMatch(renderStatus(status), /locked/);
   });
 
+  it("tells of updates: the newest, what is held back and for whom, what failed, and that a restart is wanted", () => {
+    const when = "2026-01-02T03:04:05Z";
+    const updates = {
+      automatic: true,
+      window: "03:00-05:00",
+      reboots: true,
+      next: "2026-01-03T03:10:00Z",
+      last: { when, problem: "the disk is full" },
+      log: [
+        { when: "2026-01-01T03:04:05Z", package: "old", from: "1-r0", to: "1-r1" },
+        { when, package: "musl", from: "1.2.5-r0", to: "1.2.5-r1" },
+        { when, package: "added", from: null, to: "2-r0" },
+      ],
+      held: [{ package: "python3", from: "3.12.1-r0", to: "3.12.2-r0", because: "hello", reason: "ImportError: x" }],
+      old: ["hello"],
+      reboot: ["the kernel 6.1 was replaced by 6.2"],
+    };
+    const shown = renderStatus({ ...status, updates }).split("\n");
+    assert.ok(
+      shown.includes(
+        "updates  musl 1.2.5-r0 -> 1.2.5-r1, added (new) -> 2-r0 at 2026-01-02 03:04:05; next at 2026-01-03 03:10:00",
+      ),
+      shown.join("\n"),
+    );
+    assert.deepEqual(shown.slice(-5), [
+      "The update at 2026-01-02 03:04:05 failed: the disk is full",
+      "python3 stays at 3.12.1-r0: with 3.12.2-r0 hello does not start (ImportError: x).",
+      "hello goes on with files from before an update: it does not start with the new ones.",
+      "A restart is wanted: the kernel 6.1 was replaced by 6.2. npx chillbox update --reboot",
+      "",
+    ]);
+  });
+
   it("says that the disk is nearly full, and whose site was ended for it", () => {
     const [site] = status.sites;
     assert.ok(site);
