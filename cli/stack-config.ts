@@ -20,6 +20,8 @@ export function plainConfig(settings: LocalCloudSettings): Record<string, string
     techEmail: "admin@chillbox.test",
     acmeServer: acmeDirectory,
     acmeCaFile: acmeFiles(join(settings.cloud, "acme")).authority,
+    // Local droplets reach no mirror of Alpine's.
+    automaticUpdates: "false",
     manageDns: "true",
     forceDestroyBuckets: "true",
     protect: "false",
