@@ -2,16 +2,25 @@ import { Resolver } from "node:dns/promises";
 import { join } from "node:path";
 import { accountKey } from "../lib/certs/account-key.ts";
 import { addText, type DnsApi, removeText, type TextRecord, untilPublished, zoneOf } from "../lib/certs/dns-records.ts";
-import { type CertificateRequest, type Failure, nextFailure, reasonToOrder, renewalId } from "../lib/certs/due.ts";
+import {
+  type CertificateRequest,
+  checkNames,
+  type Failure,
+  nextFailure,
+  reasonToOrder,
+  renewalId,
+} from "../lib/certs/due.ts";
 import type { Authority, Challenge } from "../lib/certs/order.ts";
 import { type LocalCloudSettings, localCloudSettings } from "../lib/local-cloud-settings.ts";
 import type { SshConnection } from "../lib/open-ssh.ts";
+import { readSiteFiles, type SiteFile } from "../lib/site-file.ts";
 import { UserError } from "../lib/user-error.ts";
 import { acmeDirectory, acmeName } from "../local-cloud/acme/names.ts";
 import { readIfThere, writeIfChanged } from "../toolchain/files.ts";
 import { say } from "../toolchain/progress.ts";
 import { ask, openServer, run } from "./connection.ts";
 import { askPulumi, stack as stackOfLocalCloud } from "./pulumi.ts";
+import { sitesFolder } from "./sites-folder.ts";
 import { aloneWithStack } from "./stack-lock.ts";
 import { pulumiFor, readOutputs, upCommand } from "./stack-outputs.ts";
 import type { CertificateStatus } from "./status.ts";
@@ -68,7 +77,8 @@ export async function renewOnLaptop(
     if (odd !== undefined) {
       throw new UserError(`The server has no site ${odd} with a wildcard. It gets the other certificates by itself.`);
     }
-    const renewal = new Renewal(settings, stack, client);
+    const sites = await readSiteFiles(await sitesFolder(settings, stack));
+    const renewal = new Renewal(settings, stack, client, sites);
     const problems: string[] = [];
     for (const slug of slugs.length > 0 ? slugs : known) {
       const problem = await renewal.renew(slug, { force, now: slugs.length > 0 });
@@ -84,12 +94,14 @@ class Renewal {
   readonly #settings: LocalCloudSettings;
   readonly #stack: string;
   readonly #client: SshConnection;
+  readonly #sites: readonly SiteFile[];
   #api: DnsApi | undefined;
 
-  constructor(settings: LocalCloudSettings, stack: string, client: SshConnection) {
+  constructor(settings: LocalCloudSettings, stack: string, client: SshConnection, sites: readonly SiteFile[]) {
     this.#settings = settings;
     this.#stack = stack;
     this.#client = client;
+    this.#sites = sites;
   }
 
   /**
@@ -105,6 +117,7 @@ class Renewal {
     try {
       await this.#cleanUp();
       const request = await ask<CertificateRequest>(this.#client, `doas chillbox-certs csr ${slug}`);
+      checkNames(slug, request.names, this.#sites);
       const reason = options.force ? "you want it" : await this.#reason(request);
       if (reason === undefined) return undefined;
       say(`${slug}: ordering a certificate for ${request.names.join(", ")} (${reason})`);

@@ -1,4 +1,5 @@
 import { sha256 } from "../archive.ts";
+import { UserError } from "../user-error.ts";
 
 /** What `chillbox-certs csr` prints: what is wanted of a CA, and what there is. */
 export interface CertificateRequest {
@@ -13,6 +14,25 @@ export interface CertificateRequest {
   /** Roots by which the ACME server is known, PEM; null: those of the system. */
   readonly ca: string | null;
   readonly certificate: HeldCertificate | null;
+}
+
+/**
+ * A server that somebody has taken over must not get certificates for other names of the DNS account by the laptop's token.
+ * @param names that the server asks for
+ * @param sites as their files say on the laptop
+ * @throws UserError when a name is not the site's
+ */
+export function checkNames(
+  slug: string,
+  names: readonly string[],
+  sites: readonly { readonly slug: string; readonly domains: readonly string[] }[],
+): void {
+  const domains = sites.find((site) => site.slug === slug)?.domains ?? [];
+  const odd = names.find((name) => !domains.includes(name));
+  if (odd === undefined) return;
+  throw new UserError(
+    `The server asks for a certificate for ${odd}, which is not in "domain_list" of ${slug}.site.json. If you have just changed the file, bring it to the server first.`,
+  );
 }
 
 /** A certificate in use. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import { describe, it } from "node:test";
 import { accountKey } from "../../../lib/certs/account-key.ts";
-import { type CertificateRequest, nextFailure, reasonToOrder, renewalId } from "../../../lib/certs/due.ts";
+import { type CertificateRequest, checkNames, nextFailure, reasonToOrder, renewalId } from "../../../lib/certs/due.ts";
 
 const day = 86_400_000;
 const issued = Date.parse("2026-01-01T00:00:00Z");
@@ -82,4 +82,11 @@ describe("the account's key", () => {
     const signature = sign("sha256", text, createPrivateKey(key));
     assert.ok(verify("sha256", text, createPublicKey(key), signature));
   });
+});
+
+it("a server gets certificates for the names of the site's file alone", () => {
+  const sites = [{ slug: "shop", domains: ["shop.test", "*.shop.test"] }];
+  checkNames("shop", ["*.shop.test", "shop.test"], sites);
+  assert.throws(() => checkNames("shop", ["shop.test", "*.other.test"], sites), /\*\.other\.test, which is not in/);
+  assert.throws(() => checkNames("none", ["shop.test"], sites), /"domain_list" of none\.site\.json/);
 });
