@@ -26,6 +26,8 @@ const commands: Readonly<Record<string, readonly string[]>> = {
   "site purge": ["shop", "--yes"],
   "secrets list": [],
   unlock: [],
+  certs: [],
+  update: ["--yes"],
   "rotate-key": [],
 };
 const withoutServer = ["secrets set", "secrets rm", "secrets adopt"];

@@ -143,7 +143,7 @@ describe("secrets of a site", async () => {
     await killAt(copy, ["rotate-key"], "server-1-key-2 creating", 1500);
     await killAt(copy, ["rotate-key"], "server-1-key-publication updating", 0);
     await killAt(copy, ["rotate-key"], "site-vault-secrets-put updating", 500);
-    await killAt(copy, ["rotate-key"], "server-1-key-1 deleting", 100);
+    await killAt(copy, ["rotate-key"], "server-1-key-1 deleting", 0);
     await chillbox("up", "--yes");
     const list = JSON.parse(await onServer("chillbox-server-key list")) as { number: number; sites: string[] }[];
     assert.deepEqual(

@@ -71,12 +71,13 @@ export class TestAcme {
     writeFileSync(this.#file, JSON.stringify(this.#behaviour));
   }
 
-  /** How many orders it got since the first start. */
+  /** How many orders it got since its last start. */
   get orders(): number {
-    return this.#said.match(/POST \/order-plz -> calling handler/g)?.length ?? 0;
+    const log = readFileSync(join(this.#folder, "acme/run/pebble.log"), "utf8");
+    return log.match(/POST \/order-plz -> calling handler/g)?.length ?? 0;
   }
 
-  /** Waits for an order beyond these: what Pebble says of one passes through two pipes, and may come after the order's own answer. */
+  /** Waits for an order beyond these: what Pebble says of one passes through a pipe, and may come after the order's own answer. */
   async moreOrdersThan(orders: number): Promise<void> {
     for (const end = Date.now() + 10_000; this.orders <= orders; await sleep(50)) {
       if (Date.now() > end) throw new Error(`Pebble got no order beyond ${orders}`);
